@@ -242,7 +242,7 @@ impl<C: Caller> Handler<LinkDown> for Courier<C> {
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.link = None;
         self.heads.not_sent();
-        end(self.inquiries.give_up(NoInquiry::NoBroker));
+        end(self.inquiries.give_up(NoInquiry::LinkLost));
         (self.signs)(LinkSign::Lost);
         // If a disk waits at the next broker, that broker says so.
         (self.signs)(LinkSign::DiskWaits(false));

@@ -12,6 +12,9 @@ use campanile_messages::{Content, InstanceId};
 /// otherwise.
 pub const MAX_INQUIRIES: usize = 32;
 
+/// How many of them are kept for those that close connections, so that look-ups cannot keep these from being asked.
+const KEPT_INQUIRIES: usize = 8;
+
 /// How long a question waits for its answers.
 pub const INQUIRY_LIMIT: Duration = Duration::from_secs(3);
 
@@ -37,12 +40,37 @@ pub struct Answered {
     pub silent: Vec<InstanceId>,
 }
 
+/// What a question is for, which decides how many others may wait when it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody looks.
+    Look,
+    /// Connections shall be closed.
+    Disconnect,
+    /// The open pages wait for it, one question at a time.
+    Pages,
+}
+
+impl Purpose {
+    /// How many may wait with it.
+    fn most(self) -> usize {
+        match self {
+            Self::Look => MAX_INQUIRIES - KEPT_INQUIRIES,
+            Self::Disconnect => MAX_INQUIRIES,
+            Self::Pages => MAX_INQUIRIES + 1,
+        }
+    }
+}
+
 /// Why a question was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoInquiry {
     /// The publisher has no link to its broker at the moment.
     #[error("this publisher has no link to its broker: try again")]
     NoBroker,
+    /// The link was lost before the answer came.
+    #[error("this publisher lost its link to the broker before the answer came: try again")]
+    LinkLost,
     /// The broker reads too slowly now.
     #[error("the link to the broker is full, because the broker reads too slowly now: try again")]
     LinkFull,
@@ -53,8 +81,14 @@ pub enum NoInquiry {
     #[error("the broker did not answer within {} s: try again", INQUIRY_LIMIT.as_secs())]
     Unanswered,
     /// Too many questions wait already.
-    #[error("{MAX_INQUIRIES} questions wait for their answers already: try again")]
+    #[error("too many questions wait for their answers already: try again")]
     TooMany,
+    /// The broker passed the question on to nobody, because this publisher asks too often.
+    #[error("this publisher asked too many questions within this second: try again")]
+    Busy,
+    /// The broker passed the question on to nobody, because the only one who knows has no link.
+    #[error("the gateway of this worker has no link to the broker now: try again")]
+    GatewayAway,
     /// This process shuts down.
     #[error("this publisher is shutting down: ask another one")]
     ShuttingDown,
@@ -65,12 +99,33 @@ impl NoInquiry {
     pub fn word(self) -> &'static str {
         match self {
             Self::NoBroker => "no_broker",
+            Self::LinkLost => "link_lost",
             Self::LinkFull => "link_full",
             Self::NotSupported => "not_supported",
             Self::Unanswered => "unanswered",
             Self::TooMany => "too_many",
+            Self::Busy => "busy",
+            Self::GatewayAway => "away",
             Self::ShuttingDown => "shutting_down",
         }
+    }
+
+    /// Whether the question surely reached nobody but the broker. What it asked for was not done then.
+    pub fn was_not_asked(self) -> bool {
+        match self {
+            Self::NoBroker
+            | Self::LinkFull
+            | Self::NotSupported
+            | Self::TooMany
+            | Self::Busy
+            | Self::GatewayAway => true,
+            Self::LinkLost | Self::Unanswered | Self::ShuttingDown => false,
+        }
+    }
+
+    /// Whether the same question may be answered a second later.
+    pub fn may_pass(self) -> bool {
+        !matches!(self, Self::NotSupported | Self::ShuttingDown)
     }
 }
 
@@ -107,12 +162,12 @@ impl<W> Inquiries<W> {
         self.pending.is_empty()
     }
 
-    /// Adds a question, which may be the one for the open pages, and returns its number.
+    /// Adds a question and returns its number.
     ///
     /// # Errors
     /// Returns the waiter if too many wait already.
-    pub fn ask(&mut self, waiter: W, is_for_pages: bool, now: Instant) -> Result<Number, W> {
-        if self.pending.len() >= MAX_INQUIRIES + usize::from(is_for_pages) {
+    pub fn ask(&mut self, waiter: W, purpose: Purpose, now: Instant) -> Result<Number, W> {
+        if self.pending.len() >= purpose.most() {
             return Err(waiter);
         }
         self.last += 1;
@@ -191,7 +246,14 @@ impl<W> Pending<W> {
         let Self { waiter, broker, asked, answers, .. } = self;
         let mut silent: Vec<_> = asked.into_iter().collect();
         silent.sort_unstable();
-        (waiter, broker.map(|broker| Answered { broker, answers, silent }).ok_or(otherwise))
+        let answered = match broker {
+            None => Err(otherwise),
+            // Otherwise the broker has no answer of its own, but has passed the question on.
+            Some(Answer::Busy) if answers.is_empty() && silent.is_empty() => Err(NoInquiry::Busy),
+            Some(Answer::Away) => Err(NoInquiry::GatewayAway),
+            Some(broker) => Ok(Answered { broker, answers, silent }),
+        };
+        (waiter, answered)
     }
 }
 
@@ -211,7 +273,7 @@ mod tests {
     #[test]
     fn a_question_ends_with_the_last_answer() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
-        let number = inquiries.ask("who", false, now).expect("room");
+        let number = inquiries.ask("who", Purpose::Look, now).expect("room");
         assert_eq!(inquiries.told(number, ONE, &nothing()), None, "nobody was asked yet");
         assert_eq!(inquiries.asking(number, &[ONE, TWO], &nothing()), None);
         assert_eq!(inquiries.told(number, ONE, &nothing()), None);
@@ -228,16 +290,30 @@ mod tests {
     #[test]
     fn a_question_that_concerns_nobody_else_ends_at_once() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
-        let number = inquiries.ask((), false, now).expect("room");
+        let number = inquiries.ask((), Purpose::Look, now).expect("room");
         assert!(inquiries.asking(number, &[], &nothing()).is_some());
+    }
+
+    #[test]
+    fn a_question_that_the_broker_passed_on_to_nobody_has_no_answer() {
+        let (mut inquiries, now) = (Inquiries::default(), Instant::now());
+        let mut ask = |instances: &[InstanceId], answer: &Answer| {
+            let number = inquiries.ask((), Purpose::Look, now).expect("room");
+            let ended = inquiries.asking(number, instances, &pack(answer).expect("small"));
+            ended.or_else(|| inquiries.told(number, ONE, &nothing())).expect("complete").1
+        };
+        assert_eq!(ask(&[], &Answer::Busy), Err(NoInquiry::Busy));
+        assert_eq!(ask(&[], &Answer::Away), Err(NoInquiry::GatewayAway));
+        let answered = ask(&[ONE], &Answer::Busy).expect("an answer without the broker's");
+        assert_eq!(answered.answers, [(ONE, Answer::Nothing)]);
     }
 
     #[test]
     fn those_that_do_not_answer_in_time_are_named() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
-        let number = inquiries.ask("a", false, now).expect("room");
+        let number = inquiries.ask("a", Purpose::Look, now).expect("room");
         inquiries.asking(number, &[TWO, ONE], &nothing());
-        inquiries.ask("b", false, now).expect("room");
+        inquiries.ask("b", Purpose::Look, now).expect("room");
         assert_eq!(inquiries.expire(now + INQUIRY_LIMIT - Duration::from_nanos(1)), []);
         let mut ended = inquiries.expire(now + INQUIRY_LIMIT).into_iter();
         let (who, answered) = ended.next().expect("the first");
@@ -248,14 +324,18 @@ mod tests {
     #[test]
     fn questions_and_answers_are_bounded() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
-        for n in 0..MAX_INQUIRIES {
-            inquiries.ask(n, false, now).expect("room");
+        for n in 0..MAX_INQUIRIES - KEPT_INQUIRIES {
+            inquiries.ask(n, Purpose::Look, now).expect("room");
         }
-        assert_eq!(inquiries.ask(99, false, now), Err(99));
-        inquiries.ask(100, true, now).expect("room for the pages");
-        assert_eq!(inquiries.ask(101, true, now), Err(101));
+        assert_eq!(inquiries.ask(99, Purpose::Look, now), Err(99));
+        for n in MAX_INQUIRIES - KEPT_INQUIRIES..MAX_INQUIRIES {
+            inquiries.ask(n, Purpose::Disconnect, now).expect("room to close connections");
+        }
+        assert_eq!(inquiries.ask(99, Purpose::Disconnect, now), Err(99));
+        inquiries.ask(100, Purpose::Pages, now).expect("room for the pages");
+        assert_eq!(inquiries.ask(101, Purpose::Pages, now), Err(101));
         assert_eq!(inquiries.give_up(NoInquiry::NoBroker).len(), MAX_INQUIRIES + 1);
-        let number = inquiries.ask(1, false, now).expect("room");
+        let number = inquiries.ask(1, Purpose::Look, now).expect("room");
         let many: Vec<_> = (0..3).map(InstanceId).collect();
         inquiries.asking(number, &many, &nothing());
         // One value of as many bytes.

@@ -73,8 +73,8 @@ pub(crate) struct Bridge {
     askers: Askers,
     /// When the last batches came.
     batches: Batches,
-    /// How many questions of operators are being answered.
-    inquiries: usize,
+    /// How many questions of operators are being answered: those of who looks, and those that close connections.
+    inquiries: [usize; 2],
     vitals: Vitals,
     /// Called once, when the workers have their ids.
     ready: Option<Ready>,
@@ -109,7 +109,7 @@ impl Bridge {
             is_resuming: false,
             askers: Askers::default(),
             batches: Batches::new(Instant::now()),
-            inquiries: 0,
+            inquiries: [0; 2],
             vitals: Vitals::new(config),
             ready: Some(ready),
             unfit: Some(unfit),

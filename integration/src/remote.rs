@@ -25,6 +25,12 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The most bytes of a file with a key or a token. Both are shorter.
 const MAX_SECRET_BYTES: usize = 16 << 10;
 
+/// Where a publisher and `up` answer their operators by default.
+const OPERATORS: [&str; 2] = ["http://127.0.0.1:4247", "http://127.0.0.1:4246"];
+
+/// How the sentence of a server begins that has no such path.
+const NO_PATH: &str = "there is nothing at this path";
+
 /// The most bytes of the sentence in an answer that are shown.
 const MAX_SENTENCE_BYTES: usize = 4 << 10;
 
@@ -154,6 +160,36 @@ impl CallerArgs {
     }
 }
 
+/// The listener for operators of a publisher that is at `url`, or those of this host that may be one.
+pub fn operators(url: Option<&ServerUrl>) -> Vec<ServerUrl> {
+    let by_default = || OPERATORS.iter().filter_map(|url| url.parse().ok()).collect();
+    url.map_or_else(by_default, |url| vec![url.clone()])
+}
+
+/// Asks one server after the other, until one answers or refuses. An error comes with whether another one may be the
+/// right one.
+///
+/// # Errors
+/// Why there is no answer, of each that was asked.
+pub async fn first_answer<'a, T, E>(
+    urls: &'a [ServerUrl],
+    ask: impl AsyncFn(&'a ServerUrl) -> Result<T, (E, bool)>,
+) -> Result<(&'a ServerUrl, T), Vec<E>> {
+    let mut errors = Vec::new();
+    for url in urls {
+        match ask(url).await {
+            Ok(answer) => return Ok((url, answer)),
+            Err((error, is_elsewhere)) => {
+                errors.push(error);
+                if !is_elsewhere {
+                    break;
+                }
+            }
+        }
+    }
+    Err(errors)
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -184,6 +220,17 @@ pub enum AskError {
 }
 
 impl AskError {
+    /// Whether there is no server, or one that does not know such requests.
+    pub fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Refused { status, sentence } => {
+                *status == StatusCode::NOT_FOUND && sentence.starts_with(NO_PATH)
+            }
+            Self::Network { error, .. } => error.is_connect(),
+            Self::Strange { .. } => true,
+        }
+    }
+
     /// Whether the server may have got the request, and done what it says.
     pub fn may_have_arrived(&self) -> bool {
         matches!(self, Self::Network { error, .. } if !error.is_connect())
@@ -277,6 +324,35 @@ mod tests {
             let error = wrong.parse::<ServerUrl>().expect_err(wrong);
             assert!(error.contains("accepted is http://HOST"), "{wrong}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_first_server_that_answers_or_refuses_is_the_one() {
+        let urls = operators(None);
+        assert_eq!(urls.len(), 2);
+        let ask = async |answers: [Result<&'static str, (&'static str, bool)>; 2]| {
+            let answer = async |url: &ServerUrl| answers[usize::from(*url == urls[1])];
+            first_answer(&urls, answer).await.map(|(url, answer)| (url.to_string(), answer))
+        };
+        let [first, second] = [0, 1].map(|at| urls[at].to_string());
+        assert_eq!(ask([Ok("a"), Ok("b")]).await, Ok((first, "a")));
+        assert_eq!(ask([Err(("gone", true)), Ok("b")]).await, Ok((second, "b")));
+        assert_eq!(ask([Err(("no key", false)), Ok("b")]).await, Err(vec!["no key"]));
+        let neither = ask([Err(("gone", true)), Err(("no", false))]).await;
+        assert_eq!(neither, Err(vec!["gone", "no"]));
+        let one = "http://h:1".parse().expect("a URL");
+        assert_eq!(operators(Some(&one)), [one]);
+    }
+
+    #[test]
+    fn another_server_is_asked_only_if_this_one_is_not_a_publisher() {
+        let refused = |status, sentence: &str| {
+            AskError::Refused { status, sentence: sentence.to_owned() }.is_elsewhere()
+        };
+        let path = "there is nothing at this path: accepted are /metrics";
+        assert!(refused(StatusCode::NOT_FOUND, path));
+        assert!(!refused(StatusCode::NOT_FOUND, "there is no event"));
+        assert!(!refused(StatusCode::UNAUTHORIZED, path));
     }
 
     #[test]

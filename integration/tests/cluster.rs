@@ -10,6 +10,7 @@ use campanile_messages::hello::Features;
 use campanile_messages::inquiry::{self, pack};
 use campanile_messages::link::Role;
 use campanile_messages::{FromBroker, InstanceId, ToBroker};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -242,7 +243,7 @@ async fn a_connection_is_looked_up_and_closed() {
         .await
         .expect("no panic");
     });
-    assert_eq!(answer.json(), json!({ "disconnected": 1, "ending": 0 }));
+    assert_eq!(answer.json(), json!({ "disconnected": 1, "ending": 0, "silent": [] }));
     let said = operated.cluster.publishers[0].said("closed for an operator").await;
     assert!(said.contains("by=key:\"night\"") && said.contains("rrr\u{e9}\u{e9}"), "{said}");
     let ended = operated.get(&path).await.json();
@@ -376,4 +377,94 @@ async fn a_user_is_disconnected_from_every_gateway() {
     assert_eq!(unknown.status, 504, "{}", unknown.body);
     assert!(unknown.body.contains("no gateway has answered"), "{}", unknown.body);
     operated.cluster.gateways[0].signal(Signal::CONT);
+}
+
+#[tokio::test]
+async fn look_ups_that_are_too_many_are_refused_and_delay_no_delete() {
+    let operated = Operated::start(1).await;
+    let mut client = operated.v1(0, "/?user=42");
+    client.json();
+    let look_ups = join_all((0..50).map(|_| operated.get("/users/42")));
+    // The client does not close its side, so the gateway cuts it.
+    let closing = operated.delete("/users/42?reason=stolen+token");
+    let (looked, closed) = tokio::join!(look_ups, closing);
+    assert_eq!(closed.json(), json!({ "disconnected": 1, "ending": 0, "silent": [] }));
+    for seen in &looked {
+        match seen.status {
+            200 => assert_eq!(list(&seen.json()["connections"]).len(), 1, "{}", seen.body),
+            503 => assert!(seen.body.contains("too many questions"), "{}", seen.body),
+            504 => assert!(seen.body.contains("(busy)"), "{}", seen.body),
+            other => panic!("{other}: {}", seen.body),
+        }
+    }
+    let shared = join_all((0..50).map(|_| operated.get("/cluster"))).await;
+    assert!(shared.iter().all(|seen| seen.json()["gateways"][0]["ready"] == true));
+
+    // One after the other, so that few wait at a time.
+    let refused = eventually("the broker refuses a question", async || {
+        for _ in 0..100 {
+            let seen = operated.get("/users/42").await;
+            if seen.status != 200 {
+                return Some(seen);
+            }
+        }
+        None
+    })
+    .await;
+    let sentence = "this publisher asked too many questions within this second: try again\n";
+    assert_eq!((refused.status, refused.body.as_str()), (503, sentence));
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+}
+
+#[tokio::test]
+async fn a_gateway_that_lost_its_link_is_named_until_it_is_given_up() {
+    let mut operated = Operated::start(2).await;
+    let mut lost = operated.v1(0, "/?user=42&group=news");
+    let path = path_of(&lost.json());
+    let mut staying = operated.v1(1, "/?user=42&group=news");
+    let other = path_of(&staying.json());
+    staying.say(&json!({ "type": "publish", "group": "news", "content": "x" }));
+    let messages = std::iter::from_fn(|| Some(lost.json()));
+    let event = messages.take(5).find(|message| message["content"] == "x").expect("the event");
+    let position = event["id"].as_str().expect("a position");
+    let instance = operated.get("/cluster").await.json()["gateways"][0]["instance"].clone();
+    operated.cluster.gateways[0].kill().await;
+
+    let away = json!([{
+        "instance": instance, "role": "gateway", "address": null, "reason": "away",
+    }]);
+    let seen = eventually("its link is lost", async || {
+        // Who was asked just before is silent for once.
+        let seen = operated.get("/users/42").await.json();
+        (seen["silent"][0]["reason"] == "away").then_some(seen)
+    })
+    .await;
+    assert_eq!((&seen["silent"], path_of(&seen["connections"][0])), (&away, other.clone()));
+    let in_cluster = eventually("the cluster is asked again", async || {
+        let seen = operated.get("/cluster").await.json();
+        (list(&seen["gateways"]).len() == 1).then_some(seen)
+    })
+    .await;
+    assert_eq!(
+        (&in_cluster["silent"], &operated.get("/closed").await.json()["silent"]),
+        (&away, &away)
+    );
+    for answer in [operated.get(&path).await, operated.delete(&format!("{path}?reason=x")).await] {
+        let sentence = "the gateway of this worker has no link to the broker now: try again\n";
+        assert_eq!((answer.status, answer.body.as_str()), (503, sentence));
+        assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    }
+    let said = operated.cluster.publishers[0].said("because no gateway was asked").await;
+    assert!(said.contains("reason=\"x\"") && said.contains("by=key:\"night\""), "{said}");
+    assert_eq!(operated.get(&other).await.status, 200);
+    drop(staying);
+    assert_eq!(operated.get("/connections/123456/1").await.status, 404);
+
+    let [_, worker, connection] = path[1..].split('/').collect::<Vec<_>>()[..] else {
+        panic!("{path}")
+    };
+    let asked = format!("/trace?position={position}&worker={worker}&connection={connection}");
+    let trace = operated.get(&asked).await.json();
+    assert_eq!(trace["connection"]["reason"], "gateway_away", "{trace}");
+    assert_eq!(trace["silent"][0]["instance"], instance, "{trace}");
 }

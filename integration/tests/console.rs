@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use campanile_harness::{Answer, Process, eventually, exchange, within};
+use campanile_harness::{Answer, HttpConnection, Process, eventually, exchange, within};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tempfile::TempDir;
 use tokio_tungstenite::connect_async;
@@ -351,6 +351,40 @@ async fn no_more_than_32_pages_look_at_one_publisher() {
     }
     pages.pop();
     eventually("there is room again", async || open().await.ok()).await;
+}
+
+#[tokio::test]
+async fn idle_connections_shut_nobody_out_and_close_no_page() {
+    let args = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let publisher = Process::start(&args);
+    let admin = publisher.address("operators are answered").await;
+    let mut request = format!("ws://{admin}/console/live").into_client_request().expect("a URL");
+    let origin = format!("http://{admin}").parse().expect("a value");
+    request.headers_mut().insert("origin", origin);
+    let (mut page, _) = within("an answer", connect_async(request)).await.expect("it is let in");
+    let live = format!("GET /health/live HTTP/1.1\r\nHost: {admin}\r\n\r\n");
+    let mut idle = Vec::new();
+    for is_answered in [false, true] {
+        for _ in 0..80 {
+            let mut connection = HttpConnection::connect(admin).await;
+            if is_answered {
+                connection.send(&live).await;
+                assert_eq!(within("an answer", connection.answer()).await.status, 200);
+            }
+            idle.push(connection);
+        }
+    }
+    // The page has lived longer than all of them.
+    page.send(Message::Ping("there?".into())).await.expect("it is open");
+    let answered = async {
+        while let Some(Ok(message)) = page.next().await {
+            if message.is_pong() {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(within("a pong", answered).await, "the page was closed");
 }
 
 #[tokio::test]

@@ -102,6 +102,8 @@ pub enum Answer {
     NotUnderstood,
     /// The process answers too many questions already.
     Busy,
+    /// Of the broker: the gateway of the worker that was asked for has no link now, and may come back.
+    Away,
     /// The process has nothing to say about it.
     Nothing,
     /// The answer to [`Question::Summary`].

@@ -152,6 +152,14 @@ impl WorkerIds {
         self.away
     }
 
+    /// The gateways that have lost their links and may come back.
+    pub fn away_gateways(&self, now: Duration) -> impl Iterator<Item = InstanceId> {
+        let away = self.gateways.iter().filter(move |(_, gateway)| {
+            gateway.link.is_none() && now < gateway.left_at + self.return_limit
+        });
+        away.map(|(instance, _)| *instance)
+    }
+
     /// Where a worker is. A broker that has just started does not know yet which ids of earlier brokers
     /// are in use.
     pub fn find(&self, id: WorkerId, now: Duration) -> Whereabouts {

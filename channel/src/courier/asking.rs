@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Caller, Courier};
-use crate::inquiries::{Answered, Ended, INQUIRY_LIMIT, NoInquiry};
+use crate::inquiries::{Answered, Ended, INQUIRY_LIMIT, NoInquiry, Purpose};
 use crate::link::{Full, Outbound};
 use crate::watchdog::ANSWER_LIMIT;
 
@@ -93,6 +93,11 @@ impl<C: Caller> Handler<Inquire> for Courier<C> {
 impl<C: Caller> Courier<C> {
     fn inquire(&mut self, inquire: Inquire) -> Result<(), (Asker, NoInquiry)> {
         let Inquire { question, to, is_for_pages, answer } = inquire;
+        let purpose = match question {
+            _ if is_for_pages => Purpose::Pages,
+            Question::Disconnect { .. } => Purpose::Disconnect,
+            _ => Purpose::Look,
+        };
         let link = match &self.link {
             _ if self.finishing => return Err((answer, NoInquiry::ShuttingDown)),
             None => return Err((answer, NoInquiry::NoBroker)),
@@ -101,7 +106,7 @@ impl<C: Caller> Courier<C> {
         let Some(content) = pack(&question) else { return Err((answer, NoInquiry::TooMany)) };
         let number = self
             .inquiries
-            .ask(answer, is_for_pages, Instant::now())
+            .ask(answer, purpose, Instant::now())
             .map_err(|answer| (answer, NoInquiry::TooMany))?;
         let ask = ToBroker::Ask { number, to, content };
         let reason = match link.may_carry(ask.needs()) {

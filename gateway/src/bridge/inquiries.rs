@@ -22,11 +22,12 @@ use super::traces::{MAX_LOOKS, Tracing, written_up_to};
 use crate::inquiry::{FindUnsent, Inquire, WorkerAnswer};
 use crate::trace::wall::WallClock;
 
-/// How many questions are answered at a time. Others get [`Answer::Busy`].
+/// How many questions are answered at a time, and besides how many that close connections, for which nobody who
+/// looks shall wait, nor the other way round. Others get [`Answer::Busy`].
 const MAX_INQUIRIES: usize = 16;
 
 /// How long the registries may take. It is shorter than what the asker waits.
-const LIMIT: Duration = Duration::from_millis(2_500);
+const LIMIT: Duration = Duration::from_millis(2_750);
 
 impl Handler<FindUnsent> for Bridge {
     type Result = Option<u64>;
@@ -54,15 +55,16 @@ impl Bridge {
             // The broker is asked first.
             return self.tell(ticket, &Answer::Nothing);
         }
-        if self.inquiries >= MAX_INQUIRIES {
+        let kind = usize::from(matches!(question, Question::Disconnect { .. }));
+        if self.inquiries[kind] >= MAX_INQUIRIES {
             return self.tell(ticket, &Answer::Busy);
         }
-        self.inquiries += 1;
+        self.inquiries[kind] += 1;
         let workers = self.performer.workers().iter();
         let asked = workers.map(|worker| worker.inquiries.send(Inquire(question.clone())));
         let answers = timeout(LIMIT, join_all(asked)).into_actor(self);
         ctx.spawn(answers.map(move |answers, bridge, _| {
-            bridge.inquiries -= 1;
+            bridge.inquiries[kind] -= 1;
             let answer = match answers {
                 Ok(answers) => bridge.combine(&question, answers.into_iter().flatten().collect()),
                 Err(_) => Answer::Busy,

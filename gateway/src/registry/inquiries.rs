@@ -23,8 +23,9 @@ const AT_ONCE: usize = 256;
 /// The time between two such steps.
 const STEP: Duration = Duration::from_millis(2);
 
-/// How long connections may take to end before the answer says that they are still ending.
-const END_LIMIT: Duration = Duration::from_secs(2);
+/// How long connections may take to end before the answer says that they are still ending. It is longer than a client
+/// has for closing its side, after which it is cut, and shorter than what the bridge waits.
+const END_LIMIT: Duration = Duration::from_millis(2_500);
 
 impl Handler<Inquire> for Registry {
     type Result = ResponseFuture<WorkerAnswer>;

@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
 use actix_http::error::DispatchError;
+use actix_http::{HttpService, Request};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory as _, Service as _, ServiceFactoryExt as _, apply_fn_factory, fn_service,
     map_config,
 };
-use actix_web::dev::AppConfig;
+use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
@@ -33,6 +33,7 @@ use tracing::{debug, error};
 use crate::access::{Access, Wanted};
 use crate::entrance::{Entrance, Seat};
 use crate::guard::{Guard, refusal, said};
+use crate::health::{Health, HealthCheck};
 use crate::scrape::Scrape;
 
 /// The most connections at a time. Scrapers and load balancers need a few.
@@ -49,20 +50,6 @@ const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long answers may still take at the end.
 const SHUTDOWN_SECONDS: u64 = 1;
-
-/// Whether one service of the process can serve.
-pub struct HealthCheck {
-    /// What it is called.
-    pub service: &'static str,
-    /// Why it cannot serve now, in one word; `None` if it can.
-    pub hindrance: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
-}
-
-impl fmt::Debug for HealthCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthCheck").field("service", &self.service).finish_non_exhaustive()
-    }
-}
 
 /// Adds pages to the listener. Each of them asks the [`Guard`] first, which is in the data of the app.
 #[derive(Clone)]
@@ -107,7 +94,9 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let AdminConfig { access, keys, registry, health, mounted, tls, watchdog } = config;
+    let AdminConfig { access, keys, mut registry, health, mounted, tls, watchdog } = config;
+    let health = Health::of(health);
+    registry.register_collector(Box::new(health.clone()));
     let guard = Guard::new(access, keys, tls.is_some());
     // It ends with this function.
     let mut reports = JoinSet::new();
@@ -123,24 +112,36 @@ pub async fn serve(
         let app = app.default_service(web::to(answer)).into_factory();
         app.map_err(|error: actix_web::Error| error.error_response())
     };
-    let entrance = Entrance::new();
+    let entrance = Entrance::default();
     // The same as `actix_web::HttpServer`, except for the share of each address, and for TLS, whose certificates
     // may change.
     let service = move || {
         let handshakes = Handshakes::new(MAX_CONNECTIONS);
         let (app, tls, entrance) = (app(), tls.clone(), entrance.clone());
+        let turns = entrance.clone();
+        let app = map_config(app, |()| AppConfig::default());
+        let app = apply_fn_factory(app, move |request: Request, app| {
+            let turn = request.peer_addr().map(|from| turns.begin(from));
+            let answering = app.call(request);
+            async move {
+                let answered: Result<ServiceResponse<_>, _> = answering.await;
+                if let (Ok(response), Some(turn)) = (&answered, turn)
+                    && response.status() == StatusCode::SWITCHING_PROTOCOLS
+                {
+                    turn.keep();
+                }
+                answered
+            }
+        });
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_LIMIT)
             .client_disconnect_timeout(HEAD_LIMIT)
-            .h1(map_config(app, |()| AppConfig::default()));
+            .h1(app);
         let seated = apply_fn_factory(http, |(stream, peer, seat): Connection, http| {
             let answering = http.call((stream, peer));
-            async move {
-                let answered = answering.await;
-                drop(seat);
-                answered
-            }
+            // What gives way to another connection ends without a word.
+            async move { seat.during(answering).await.unwrap_or(Ok(())) }
         });
         let admit = move |tcp| admit(tcp, entrance.clone(), tls.clone(), handshakes.clone());
         fn_service(admit).and_then(seated)
@@ -185,14 +186,15 @@ async fn admit(
     handshakes: Rc<Handshakes>,
 ) -> Result<Connection, DispatchError> {
     let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
-    let seat = entrance.admit(peer.ip()).map_err(|crowded| {
+    let seat = entrance.admit(peer).map_err(|crowded| {
         debug!(%peer, %crowded, "closed a connection to the listener for operators");
         DispatchError::Io(crowded)
     })?;
     // If this fails, a page that does not read keeps its connection for longer.
     let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
     let Some(tls) = tls else { return Ok((tcp.into(), Some(peer), seat)) };
-    match timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes)).await {
+    let accepting = timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes));
+    match seat.during(accepting).await.ok_or(DispatchError::DisconnectTimeout)? {
         Ok(Ok(stream)) => Ok((stream, Some(peer), seat)),
         Ok(Err(no_stream)) => {
             debug!(%peer, error = %no_stream, "no TLS with an operator");
@@ -206,7 +208,7 @@ async fn admit(
 struct Front {
     guard: Guard,
     registry: Registry,
-    health: Vec<HealthCheck>,
+    health: Health,
     /// All paths, with commas between them.
     paths: String,
 }
@@ -259,16 +261,9 @@ async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
 
 impl Front {
     fn ready(&self) -> HttpResponse {
-        let hindered =
-            self.health.iter().find_map(|check| Some((check.service, (check.hindrance)()?)));
-        match hindered {
+        match self.health.hindrance() {
             None => said(StatusCode::OK, "ok"),
-            Some((_, word)) if self.health.len() == 1 => {
-                said(StatusCode::SERVICE_UNAVAILABLE, word)
-            }
-            Some((service, word)) => {
-                said(StatusCode::SERVICE_UNAVAILABLE, &format!("{service} {word}"))
-            }
+            Some(words) => said(StatusCode::SERVICE_UNAVAILABLE, &words),
         }
     }
 

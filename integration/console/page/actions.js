@@ -61,7 +61,7 @@ function showFound({ user, connections, left_out: leftOut = 0, silent = [] }) {
         onclick: () => ask({ path: `users/${encodeURIComponent(user)}`, what: `all connections of the user ${user}` }) }, 'Disconnect all…'));
     }
   }
-  if (silent.length) head.append(` No answer in time from ${plural(silent.length, 'gateway')}: more may be there.`);
+  if (silent.length) head.append(` No answer from ${plural(silent.length, 'gateway')}: more may be there.`);
   head.hidden = head.childNodes.length === 0;
 }
 
@@ -127,7 +127,7 @@ async function disconnect(event) {
   const { disconnected = 0, ending = 0, silent = [] } = answer.value ?? {};
   const text = `${plural(disconnected, 'connection was', 'connections were')} disconnected.`
     + (ending > 0 ? ` ${plural(ending, 'more is', 'more are')} ending.` : '')
-    + (silent.length ? ` No answer in time from ${plural(silent.length, 'gateway')}.` : '');
+    + (silent.length ? ` No answer from ${plural(silent.length, 'gateway')}.` : '');
   byId('found').replaceChildren();
   const head = byId('found-summary');
   head.hidden = false;

@@ -178,7 +178,7 @@ export function showPicture(cluster, history) {
 }
 
 /** Why a process that was asked has not answered. */
-const SILENCES = { silent: ' (not in time)', busy: ' (too busy)', not_understood: ' (of another release)' };
+const SILENCES = { silent: ' (not in time)', busy: ' (too busy)', not_understood: ' (of another release)', away: ' (no link to the broker now)' };
 
 const silentName = (one) =>
   `${one.role ?? 'process'} ${instance(one.instance ?? one)}${one.address ? ` at ${one.address}` : ''}${SILENCES[one.reason] ?? ''}`;

@@ -88,7 +88,7 @@ function showTrace(trace) {
     parts.push(make('p', { class: 'verdict', 'data-mood': reasonMood(connection.reason) },
       make('strong', {}, reasonWord(connection.reason)), ' ', connection.sentence ? sentenceOf(connection.sentence) : ''));
   }
-  if (silent.length) parts.push(make('p', { class: 'note' }, `No answer in time from ${plural(silent.length, 'process', 'processes')}: their part of the path is missing.`));
+  if (silent.length) parts.push(make('p', { class: 'note' }, `No answer from ${plural(silent.length, 'process', 'processes')}: their part of the path is missing.`));
   byId('trace-words').replaceChildren(...parts);
   byId('trace-details').replaceChildren(...unknowns(trace.gateways ?? []), ...details(connection?.details));
   redraw();

@@ -77,6 +77,7 @@ const REASONS = {
   excluded: 'It was excluded by the push.',
   not_kept_any_more: 'This is not known any more.',
   unknown_connection: 'Nobody knows this connection.',
+  gateway_away: 'Its gateway has no link to the broker now.',
 };
 
 const GOOD_REASONS = new Set(['written', 'recovered_by_replay']);
@@ -187,7 +188,7 @@ export const describeAudience = (audience) => {
 };
 
 /** Why there are no numbers, in two words, by the reason that the server gives. */
-export const unavailableWord = (reason) => (reason === 'no_broker' ? 'no broker' : 'no answer');
+export const unavailableWord = (reason) => (['no_broker', 'link_lost'].includes(reason) ? 'no broker' : 'no answer');
 
 /** What the server says, as a sentence of its own. */
 export const sentenceOf = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;

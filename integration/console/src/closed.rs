@@ -25,7 +25,7 @@ pub async fn answer(
     };
     match inquirer.ask(Question::Ended { last }, Asked::Gateways).await {
         Ok(answered) => {
-            let replies = Replies::of(answered);
+            let replies = Replies::of(answered, Asked::Gateways);
             replies.nobody().unwrap_or_else(|| crate::json(&closed(&replies, last)))
         }
         Err(reason) => crate::unanswered(reason),
@@ -115,7 +115,7 @@ mod tests {
             (InstanceId(3), Answer::NotUnderstood),
         ];
         let answered = Answered { broker: Answer::NotUnderstood, answers, silent: vec![] };
-        let seen = closed(&Replies::of(answered), 2);
+        let seen = closed(&Replies::of(answered, Asked::Gateways), 2);
         let connections = seen["connections"].as_array().expect("a list");
         let workers: Vec<_> = connections.iter().map(|one| one["worker"].clone()).collect();
         assert_eq!((workers, &seen["left_out"]), (vec![1.into(), 2.into()], &3.into()));

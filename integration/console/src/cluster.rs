@@ -1,10 +1,12 @@
 //! `GET /cluster`: how every process of the cluster fares. `docs/operators.md` describes each field.
 
+mod latest;
 mod processes;
 
 use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use actix_web::http::header::{self, CacheDirective};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Wanted};
 use campanile_channel::courier::Inquirer;
@@ -15,18 +17,28 @@ use campanile_messages::link::Asked;
 use serde_json::{Value, json};
 
 use crate::object;
+pub use latest::LatestAnswer;
 use processes::{broker, gateway, publisher};
 
 pub async fn answer(
     request: HttpRequest,
     guard: web::Data<Guard>,
     inquirer: web::Data<Inquirer>,
+    latest: web::Data<LatestAnswer>,
 ) -> HttpResponse {
     if let Err(refused) = crate::check(&guard, Wanted::Look, &request) {
         return refused;
     }
-    match inquirer.ask(Question::Summary, Asked::Everybody).await {
-        Ok(answered) => crate::json(&cluster(answered, SystemTime::now())),
+    let ask = async {
+        let answered = inquirer.ask(Question::Summary, Asked::Everybody).await?;
+        Ok(cluster(answered, SystemTime::now()).to_string().into())
+    };
+    match latest.get(Instant::now(), ask).await {
+        Ok(answer) => {
+            let mut response = HttpResponse::Ok();
+            let response = response.content_type(header::ContentType::json());
+            response.insert_header(header::CacheControl(vec![CacheDirective::NoStore])).body(answer)
+        }
         Err(reason) => crate::unanswered(reason),
     }
 }
@@ -74,6 +86,8 @@ pub fn cluster(answered: Answered, now: SystemTime) -> Value {
         let earlier = json!({ "asked": false, "version": null });
         others.push(placed(link.instance, object(earlier), &links));
     }
+    let away = known.iter().flat_map(|broker| &broker.away);
+    without_answer.extend(away.map(|who| (*who, AWAY)));
     without_answer.sort_unstable();
     let silent = without_answer.into_iter().map(|(who, reason)| silent_one(who, reason, &links));
     json!({
@@ -104,12 +118,15 @@ fn placed(instance: InstanceId, mut it: serde_json::Map<String, Value>, links: &
     it.into()
 }
 
-/// A process that was asked and has not answered, with the word for why.
+/// Why a gateway has not answered that could not be asked: it has lost its link a short while ago.
+pub const AWAY: &str = "away";
+
+/// A process that has not answered, with the word for why.
 pub fn silent_one(instance: InstanceId, reason: &str, links: &Links) -> Value {
     let link = links.get(&instance);
     json!({
         "instance": instance.to_string(),
-        "role": link.map(|link| &link.role),
+        "role": if reason == AWAY { Some("gateway") } else { link.map(|link| &*link.role) },
         "address": link.map(|link| &link.address),
         "reason": reason,
     })

@@ -10,7 +10,7 @@ use campanile_messages::Address;
 use campanile_messages::inquiry::{ConnectionsSummary, DisconnectedSummary, Question, Whom};
 use campanile_messages::link::Asked;
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::replies::{Replies, shown};
 use wish::Disconnecting;
@@ -48,8 +48,9 @@ async fn connection(
         Ok(at) => at,
         Err(refused) => return refused,
     };
-    let answered = match inquirer.ask(Question::Connection(at), Asked::Worker(at.worker)).await {
-        Ok(answered) => Replies::of(answered),
+    let to = Asked::Worker(at.worker);
+    let answered = match inquirer.ask(Question::Connection(at), to).await {
+        Ok(answered) => Replies::of(answered, to),
         Err(reason) => return crate::unanswered(reason),
     };
     match answered.connections().connections.first() {
@@ -68,7 +69,7 @@ async fn user(
         Err(refused) => return refused,
     };
     let answered = match inquirer.ask(Question::User(user.clone()), Asked::Gateways).await {
-        Ok(answered) => Replies::of(answered),
+        Ok(answered) => Replies::of(answered, Asked::Gateways),
         Err(reason) => return crate::unanswered(reason),
     };
     if let Some(nobody) = answered.nobody() {
@@ -97,7 +98,7 @@ async fn disconnect_one(
         Ok((DisconnectedSummary { ended: 0, ending: 0 }, answered)) => {
             answered.nobody().unwrap_or_else(|| unknown(at))
         }
-        Ok((all, _)) => crate::json(&json!({ "disconnected": all.ended, "ending": all.ending })),
+        Ok((all, answered)) => ended(all, &answered),
         Err(refused) => refused,
     }
 }
@@ -112,15 +113,14 @@ async fn disconnect_user(
         Err(refused) => return refused,
     };
     match disconnect(inquirer, Whom::User(user), how, by, Asked::Gateways).await {
-        Ok((all, answered)) => answered.nobody().unwrap_or_else(|| {
-            crate::json(&json!({
-                "disconnected": all.ended,
-                "ending": all.ending,
-                "silent": answered.silent,
-            }))
-        }),
+        Ok((all, answered)) => answered.nobody().unwrap_or_else(|| ended(all, &answered)),
         Err(refused) => refused,
     }
+}
+
+fn ended(all: DisconnectedSummary, answered: &Replies) -> HttpResponse {
+    let DisconnectedSummary { ended, ending } = all;
+    crate::json(&json!({ "disconnected": ended, "ending": ending, "silent": answered.silent }))
 }
 
 /// Reads the path of a request that may only look.
@@ -162,17 +162,22 @@ async fn disconnect(
             reason: reason.clone(),
             by: by.clone(),
         };
-        let answered = inquirer.ask(question, to).await.map(Replies::of);
-        let (all, silent, error) = match &answered {
-            Ok(answered) => (answered.disconnected(), answered.silent.len(), None),
-            Err(error) => (DisconnectedSummary::default(), 0, Some(error.to_string())),
-        };
-        let DisconnectedSummary { ended, ending } = all;
+        let answered = inquirer.ask(question, to).await;
+        if let Err(error) = &answered {
+            let what = match error.was_not_asked() {
+                true => "no connection was closed for an operator, because no gateway was asked",
+                false => "it is not known whether connections were closed for an operator",
+            };
+            warn!(%whom, reason, %by, may_return, %error, "{what}");
+        }
+        let answered = Replies::of(answered?, to);
+        let all = answered.disconnected();
+        let (DisconnectedSummary { ended, ending }, silent) = (all, answered.silent.len());
         info!(
-            %whom, reason, %by, may_return, ended, ending, silent, error,
+            %whom, reason, %by, may_return, ended, ending, silent,
             "connections were closed for an operator"
         );
-        answered.map(|answered| (all, answered))
+        Ok((all, answered))
     });
     match task.await {
         Ok(Ok(done)) => Ok(done),
@@ -187,8 +192,8 @@ fn bad(sentence: &str) -> HttpResponse {
 
 fn unknown(at: Address) -> HttpResponse {
     let sentence = format!(
-        "there is no connection {at}: it never was, or too many others have ended since it did; a greeting \
-         names the address of its connection, as worker/connection"
+        "there is no connection {at}: it never was, its gateway is gone, or too many others have ended since it \
+         did; a greeting names the address of its connection, as worker/connection"
     );
     said(StatusCode::NOT_FOUND, &sentence)
 }

@@ -29,18 +29,21 @@ use campanile_publisher::Composer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::cluster::LatestAnswer;
 use crate::live::Onlookers;
 
 /// The pages of a publisher, which asks the cluster through `inquirer`, and pushes what operators compose through
 /// `composer`.
 pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
     let onlookers = web::Data::new(Onlookers::new(inquirer.clone()));
+    let latest = web::Data::new(LatestAnswer::default());
     let (inquirer, composer) = (web::Data::new(inquirer.clone()), web::Data::new(composer.clone()));
     let add = Arc::new(move |config: &mut web::ServiceConfig| {
         config
             .app_data(inquirer.clone())
             .app_data(composer.clone())
             .app_data(onlookers.clone())
+            .app_data(latest.clone())
             .route("/cluster", web::get().to(cluster::answer))
             .route("/closed", web::get().to(closed::answer))
             .configure(connections::mount)
@@ -85,5 +88,10 @@ fn json(value: &impl Serialize) -> HttpResponse {
 }
 
 fn unanswered(reason: NoInquiry) -> HttpResponse {
-    said(actix_web::http::StatusCode::SERVICE_UNAVAILABLE, &reason.to_string())
+    let status = actix_web::http::StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = said(status, &reason.to_string());
+    if reason.may_pass() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }

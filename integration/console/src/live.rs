@@ -154,7 +154,7 @@ impl Asking {
         };
         self.turns += 1;
         if let Some(ended) = ended {
-            self.closed = closed(&Replies::of(ended), MAX_LISTED_ENDED);
+            self.closed = closed(&Replies::of(ended, Asked::Gateways), MAX_LISTED_ENDED);
         }
         let (mut history, now) = (self.onlookers.history(), Instant::now());
         let message = match answered {

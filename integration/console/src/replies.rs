@@ -7,12 +7,13 @@ use actix_web::http::StatusCode;
 use campanile_admin::said;
 use campanile_channel::inquiries::Answered;
 use campanile_messages::inquiry::{
-    Answer, ConnectionSummary, ConnectionsSummary, DisconnectedSummary, Summary,
+    Answer, BrokerSummary, ConnectionSummary, ConnectionsSummary, DisconnectedSummary, Summary,
 };
+use campanile_messages::link::Asked;
 use campanile_messages::{Address, InstanceId};
 use serde_json::{Map, Value, json};
 
-use crate::cluster::silent_one;
+use crate::cluster::{AWAY, silent_one};
 
 /// What the gateways have answered.
 pub struct Replies {
@@ -22,12 +23,12 @@ pub struct Replies {
 }
 
 impl Replies {
-    /// Reads the answers to a question about connections.
-    pub fn of(answered: Answered) -> Self {
+    /// Reads the answers to a question about connections, which these were asked.
+    pub fn of(answered: Answered, to: Asked) -> Self {
         let Answered { broker, answers, silent } = answered;
-        let links = match broker {
-            Answer::Summary(Summary::Broker(broker)) => broker.links,
-            _ => Vec::new(),
+        let BrokerSummary { links, away, .. } = match broker {
+            Answer::Summary(Summary::Broker(broker)) => *broker,
+            _ => BrokerSummary::default(),
         };
         let links: HashMap<_, _> = links.into_iter().map(|link| (link.instance, link)).collect();
         let mut without_answer: Vec<(InstanceId, &str)> =
@@ -39,6 +40,13 @@ impl Replies {
                 Answer::NotUnderstood => without_answer.push((instance, "not_understood")),
                 answer => replies.push(answer),
             }
+        }
+        // The gateway of one worker has a link, or there was no answer at all.
+        if !matches!(to, Asked::Worker(_)) {
+            without_answer.extend(away.into_iter().map(|instance| (instance, AWAY)));
+            let gateways = links.values().filter(|link| link.role == "gateway");
+            let earlier = gateways.filter(|gateway| !gateway.is_askable);
+            without_answer.extend(earlier.map(|gateway| (gateway.instance, "not_understood")));
         }
         without_answer.sort_unstable();
         let silent =

@@ -15,7 +15,7 @@ use campanile_messages::{Address, InstanceId, Position};
 use continued::{add_answer, ended_client};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shown::{not_kept, shown_connection, shown_event, shown_gateway};
+use shown::{not_kept, shown_connection, shown_event, shown_gateway, shown_silent, with_unsent};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +51,6 @@ pub async fn answer(
             Ok(trace) => crate::json(&trace),
             Err(Untraced::NoEvent(sentence)) => said(StatusCode::NOT_FOUND, &sentence),
             Err(Untraced::Unanswered(reason)) => crate::unanswered(reason),
-            Err(Untraced::Busy) => {
-                let sentence = "too many questions were asked within this second: try again";
-                said(StatusCode::SERVICE_UNAVAILABLE, sentence)
-            }
         },
     }
 }
@@ -64,19 +60,13 @@ pub async fn answer(
 enum Untraced {
     /// A sentence that says that there is no such event.
     NoEvent(String),
-    /// The broker was asked too often.
-    Busy,
     /// Nobody answered.
     Unanswered(NoInquiry),
 }
 
 /// Asks the broker and others.
 async fn ask(inquirer: &Inquirer, question: Question, to: Asked) -> Result<Answered, Untraced> {
-    match inquirer.ask(question, to).await {
-        Ok(Answered { broker: Answer::Busy, .. }) => Err(Untraced::Busy),
-        Ok(answered) => Ok(answered),
-        Err(reason) => Err(Untraced::Unanswered(reason)),
-    }
+    inquirer.ask(question, to).await.map_err(Untraced::Unanswered)
 }
 
 /// Reads the parameters.
@@ -182,12 +172,12 @@ fn shown(
     let gateways: Vec<_> = gateways.collect();
     let silent: Vec<_> = silent(broker, first, second)
         .iter()
-        .map(|instance| json!({"instance": instance.to_string(), "address": address(instance)}))
+        .map(|instance| shown_silent(instance, address(instance), broker))
         .collect();
     let mut trace = json!({
         "position": position.to_string(),
         "event": shown_event(position, broker, publisher.map(|(i, p)| (i, address(i), p))),
-        "gateways": gateways,
+        "gateways": with_unsent(gateways, position, broker),
         "silent": silent,
     });
     if let Some(at) = at {
@@ -219,8 +209,8 @@ fn without_event(not_kept: String, found: &ConnectionTrace) -> ConnectionTrace {
     ConnectionTrace { reason: reason.to_owned(), sentence, ..found.clone() }
 }
 
-/// Who has not answered. A process that is too busy to answer has not answered either, nor has one of an earlier
-/// release, which is not asked or does not understand the question.
+/// Who has not answered, or has no link now on which to be asked. A process that is too busy to answer has not
+/// answered either, nor has one of an earlier release, which is not asked or does not understand the question.
 fn silent(broker: &BrokerTrace, first: &Answered, second: &Answered) -> Vec<InstanceId> {
     let has_said_nothing = |(_, answer): &&(InstanceId, Answer)| {
         matches!(answer, Answer::Busy | Answer::NotUnderstood)
@@ -234,7 +224,8 @@ fn silent(broker: &BrokerTrace, first: &Answered, second: &Answered) -> Vec<Inst
         |instance: &InstanceId| first.answers.iter().any(|(answered, _)| answered == instance);
     let linked = broker.links.iter().map(|(instance, _)| *instance);
     let unasked = linked.filter(|instance| !has_answered(instance));
-    let mut silent = [of(first), of(second), unasked.collect()].concat();
+    let away = broker.away.clone();
+    let mut silent = [of(first), of(second), unasked.collect(), away].concat();
     silent.sort_unstable();
     silent.dedup();
     silent
@@ -251,6 +242,11 @@ fn why_nothing(
         return ("not_kept_any_more", not_kept(position, broker));
     }
     let worker = at.worker;
+    if broker.is_gateway_away {
+        let sentence =
+            format!("the gateway of worker {worker} has no link to the broker now: try again");
+        return ("gateway_away", sentence);
+    }
     let sentence = match is_anybody_silent {
         false => format!("no gateway that has a link to the broker now has a worker {worker}"),
         true => format!(

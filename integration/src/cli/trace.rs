@@ -17,9 +17,10 @@ pub struct TraceArgs {
     /// The connection that may have got it, as its greeting has it
     #[arg(long, value_name = "WORKER/CONNECTION", value_parser = connection)]
     pub connection: Option<Address>,
-    /// The listener for operators of a publisher
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4247")]
-    pub url: ServerUrl,
+    /// The listener for operators of a publisher [default: the first that answers of
+    /// http://127.0.0.1:4247 and http://127.0.0.1:4246, which are those of a publisher and of up]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<ServerUrl>,
     #[command(flatten)]
     pub caller: CallerArgs,
     /// Print the answer as JSON

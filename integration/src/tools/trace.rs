@@ -4,12 +4,15 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reqwest::RequestBuilder;
-use reqwest::header::AUTHORIZATION;
+use anyhow::Context as _;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
 use crate::cli::TraceArgs;
-use crate::remote::{AskError, answer, print_answer, printable};
+use crate::remote::{
+    AskError, ServerUrl, answer, first_answer, operators, print_answer, printable,
+};
 
 /// How long an answer may take: a publisher asks its cluster twice.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -20,33 +23,48 @@ const STRANGE: &str = "is not a trace: is this the operators' listener of a publ
 /// Asks, and prints the answer. The exit code is 1 if there is none, and 2 if an argument is wrong.
 pub fn run(args: &TraceArgs) -> ExitCode {
     print_answer(|runtime| {
-        let request = request(args)?;
-        Ok(runtime.block_on(trace(request, args)))
+        let key = args.caller.authorization()?;
+        let urls = operators(args.url.as_ref());
+        let first = urls.first().context("no URL")?;
+        let client = args.caller.client(first, ANSWER_LIMIT)?;
+        let ask = async |url| {
+            let answer = trace(request(&client, url, key.as_ref(), args), url, args).await;
+            answer.map_err(|error| (error.to_string(), error.is_elsewhere()))
+        };
+        let answer = runtime.block_on(first_answer(&urls, ask));
+        Ok(answer.map(|(_, text)| text).map_err(|errors| errors.join("; ")))
     })
 }
 
-fn request(args: &TraceArgs) -> anyhow::Result<RequestBuilder> {
-    let key = args.caller.authorization()?;
+fn request(
+    client: &Client,
+    url: &ServerUrl,
+    key: Option<&HeaderValue>,
+    args: &TraceArgs,
+) -> RequestBuilder {
     let at = args.connection.map(|at| (at.worker.to_string(), at.connection.to_string()));
     let mut query = vec![("position", &*args.position)];
     if let Some((worker, connection)) = &at {
         query.extend([("worker", &**worker), ("connection", connection)]);
     }
-    let client = args.caller.client(&args.url, ANSWER_LIMIT)?;
-    let request = client.get(args.url.at("trace", query));
-    Ok(match key {
+    let request = client.get(url.at("trace", query));
+    match key {
         Some(key) => request.header(AUTHORIZATION, key),
         None => request,
-    })
+    }
 }
 
 /// Asks. Returns what to print of the answer.
-async fn trace(request: RequestBuilder, args: &TraceArgs) -> Result<String, AskError> {
-    let body = answer(request, &args.url).await?;
+async fn trace(
+    request: RequestBuilder,
+    url: &ServerUrl,
+    args: &TraceArgs,
+) -> Result<String, AskError> {
+    let body = answer(request, url).await?;
     let trace: Value = serde_json::from_slice(&body)
         .ok()
         .filter(|trace: &Value| trace["event"].is_object())
-        .ok_or_else(|| AskError::Strange { url: args.url.to_string(), what: STRANGE })?;
+        .ok_or_else(|| AskError::Strange { url: url.to_string(), what: STRANGE })?;
     Ok(match args.json {
         true => trace.to_string(),
         false => printable(&said(&trace)),
@@ -102,7 +120,11 @@ fn said(trace: &Value) -> String {
         };
     }
     for silent in trace["silent"].as_array().into_iter().flatten() {
-        let _ = writeln!(text, "{} did not answer", word(&silent["instance"]));
+        let why = match silent["reason"].as_str() {
+            Some("away") => "has no link to the broker now",
+            _ => "did not answer",
+        };
+        let _ = writeln!(text, "{} {why}", word(&silent["instance"]));
     }
     if let Some(connection) = trace.get("connection") {
         let _ = writeln!(

@@ -82,6 +82,8 @@ pub struct BrokerSummary {
     pub links: Vec<LinkSummary>,
     /// How many more there are.
     pub links_left_out: u64,
+    /// The gateways that have lost their links and may come back, at most [`MAX_LISTED_LINKS`].
+    pub away: Vec<InstanceId>,
 }
 
 /// The events that the broker keeps.
@@ -352,7 +354,8 @@ mod tests {
             is_askable: true,
         };
         let links = vec![link; MAX_LISTED_LINKS];
-        let broker = BrokerSummary { links, writes: histogram(), ..BrokerSummary::default() };
+        let away = vec![InstanceId(MANY); MAX_LISTED_LINKS];
+        let broker = BrokerSummary { links, away, writes: histogram(), ..BrokerSummary::default() };
         let len = len(Summary::Broker(Box::new(broker)));
         assert!(len < MAX_PACKED_BYTES, "{len}");
     }

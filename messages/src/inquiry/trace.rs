@@ -71,6 +71,11 @@ pub struct BrokerTrace {
     pub event: Option<LoggedEvent>,
     /// The processes that have links, with their addresses.
     pub links: Vec<(InstanceId, String)>,
+    /// The gateways that have lost their links and may come back, at most
+    /// [`MAX_LISTED_LINKS`](super::MAX_LISTED_LINKS).
+    pub away: Vec<InstanceId>,
+    /// Whether the gateway of the connection that was asked for has no link now, and may come back.
+    pub is_gateway_away: bool,
 }
 
 /// An event as the log keeps it.

@@ -8,7 +8,7 @@ use campanile_messages::inquiry::{
     pack, unpack,
 };
 use campanile_messages::link::Number;
-use campanile_messages::{Content, FromBroker, InstanceId, Position};
+use campanile_messages::{Address, Content, FromBroker, InstanceId, Position};
 
 use super::Broker;
 use crate::broker::counts::Figures;
@@ -35,7 +35,7 @@ impl Broker {
                 | Question::Ended { .. }
                 | Question::Disconnect { .. },
             ) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
-            Some(Question::Trace { position, .. }) => self.trace(position),
+            Some(Question::Trace { position, at, .. }) => self.trace(position, at),
             Some(Question::Continued(_)) => Answer::Nothing,
         };
         // An answer that is too large is left out: the operator learns that there is none.
@@ -46,12 +46,17 @@ impl Broker {
         }
     }
 
-    fn trace(&self, position: Position) -> Answer {
+    fn trace(&self, position: Position, at: Option<Address>) -> Answer {
         let (now, unix_now) = (self.clock.now(), unix_micros());
         let shown =
             |at: Duration| unix_now.saturating_sub(now.saturating_sub(at).as_micros() as u64);
-        let links = self.links.addresses();
-        Traced::Broker(BrokerTrace { links, ..self.exchange.trace(position, shown) }).into()
+        Traced::Broker(BrokerTrace {
+            links: self.links.addresses(),
+            away: self.exchange.away(now),
+            is_gateway_away: at.is_some_and(|at| self.exchange.is_away(at.worker, now)),
+            ..self.exchange.trace(position, shown)
+        })
+        .into()
     }
 
     fn summary(&self) -> BrokerSummary {
@@ -89,6 +94,7 @@ impl Broker {
                 .filter_map(|(link, askable)| self.links.summary(*link, *askable))
                 .collect(),
             links_left_out: peers.len().saturating_sub(MAX_LISTED_LINKS) as u64,
+            away: self.exchange.away(self.clock.now()),
         }
     }
 }

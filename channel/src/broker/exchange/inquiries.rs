@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use campanile_messages::inquiry::{Answer, pack};
+use campanile_messages::inquiry::{Answer, MAX_LISTED_LINKS, Question, pack, unpack};
 use campanile_messages::link::{Asked, MAX_ASKED, Number, RequestTicket};
-use campanile_messages::{Content, Durability, FromBroker, InstanceId, Position};
+use campanile_messages::{Content, Durability, FromBroker, InstanceId, Position, WorkerId};
 
 use super::{Effect, Exchange, Peer};
 use crate::broker::conversation::Conversation;
@@ -16,12 +16,29 @@ use crate::broker::worker_ids::Whereabouts;
 /// How many questions of one link are passed on between two ticks, which are a second apart.
 pub const MAX_QUESTIONS: u32 = 32;
 
+/// How many of them may close connections, or ask how everybody fares, when the link has asked as much else as it may.
+/// The last half of these are for closing connections alone.
+pub const KEPT_QUESTIONS: u32 = 8;
+
 impl Exchange {
     /// Notes that a link's peer takes part in inquiries.
     pub fn may_be_asked(&mut self, link: LinkNumber) {
         if let Some(peer) = self.links.get_mut(&link) {
             peer.is_askable = true;
         }
+    }
+
+    /// The gateways that have lost their links and may come back, in order, as many as are listed.
+    pub fn away(&self, now: Duration) -> Vec<InstanceId> {
+        let mut away: Vec<_> = self.workers.away_gateways(now).collect();
+        away.sort_unstable();
+        away.truncate(MAX_LISTED_LINKS);
+        away
+    }
+
+    /// Whether the gateway of a worker has no link now, and may come back.
+    pub fn is_away(&self, worker: WorkerId, now: Duration) -> bool {
+        self.workers.find(worker, now) == Whereabouts::Away
     }
 
     /// Where the log ends.
@@ -63,15 +80,21 @@ impl Exchange {
         effects: &mut Vec<Effect>,
     ) {
         let Some(peer) = self.links.get_mut(&link) else { return };
-        peer.asked += 1;
-        if peer.asked > MAX_QUESTIONS {
-            let busy = pack(&Answer::Busy).into_iter();
-            effects.extend(busy.map(|content| {
+        let refusal = match to {
+            _ if peer.asked >= most_before(&question, peer.asked) => Some(Answer::Busy),
+            Asked::Worker(worker) if self.workers.find(worker, now) == Whereabouts::Away => {
+                Some(Answer::Away)
+            }
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            effects.extend(pack(&refusal).map(|content| {
                 let message = FromBroker::Asking { number, instances: Vec::new(), content };
                 Effect::Offer { link, message }
             }));
             return;
         }
+        peer.asked += 1;
         let ticket = RequestTicket { link: link.0, number };
         let asked: Vec<_> = self.asked(to, now).take(MAX_ASKED).collect();
         let (links, instances) = asked.into_iter().unzip();
@@ -115,6 +138,20 @@ impl Exchange {
             Effect::Send { link, message } => Some(Effect::Offer { link, message }),
             other => Some(other),
         }
+    }
+}
+
+/// How many questions a link must have asked at least for this one to be too many.
+fn most_before(question: &Content, asked: u32) -> u32 {
+    let most = MAX_QUESTIONS - KEPT_QUESTIONS;
+    // As long as there is room for all of them, nobody has to look what is asked.
+    if asked < most {
+        return most;
+    }
+    match unpack(question) {
+        Some(Question::Disconnect { .. }) => MAX_QUESTIONS,
+        Some(Question::Summary) => MAX_QUESTIONS - KEPT_QUESTIONS / 2,
+        _ => most,
     }
 }
 

@@ -15,8 +15,8 @@ use crate::broker::repeat_key::RepeatKey;
 const LENGTH_BYTES: usize = 4;
 
 impl Exchange {
-    /// What is known of an event. `shown` turns a time of the broker's clock into one for people. The addresses of the links are
-    /// left for the caller to add.
+    /// What is known of an event. `shown` turns a time of the broker's clock into one for people. Links and
+    /// gateways are left for the caller to add.
     pub fn trace(&self, position: Position, shown: impl Fn(Duration) -> u64) -> BrokerTrace {
         let head = self.log.head();
         let kept = (position.epoch == head.epoch).then(|| self.log.entry(position.sequence));
@@ -39,7 +39,7 @@ impl Exchange {
                 id: key.map(RepeatKey::id).map(str::to_owned),
             })
         });
-        BrokerTrace { head: Some(head), tail: self.log.tail(), event, links: Vec::new() }
+        BrokerTrace { head: Some(head), tail: self.log.tail(), event, ..BrokerTrace::default() }
     }
 
     /// Whether nobody sees an event before it is on disk.

@@ -71,9 +71,33 @@ fn every_process_is_shown_once_and_in_order() {
 }
 
 #[test]
-fn a_broker_that_says_nothing_is_null() {
-    let answered = Answered { broker: Answer::Busy, answers: vec![], silent: vec![InstanceId(1)] };
+fn a_broker_that_can_say_nothing_of_itself_is_null() {
+    let answered = Answered {
+        broker: Answer::Busy,
+        answers: vec![(InstanceId(2), gateway_of(30))],
+        silent: vec![InstanceId(1)],
+    };
     let seen = cluster(answered, UNIX_EPOCH);
     assert_eq!(seen["broker"], Value::Null);
     assert_eq!(seen["silent"][0]["role"], Value::Null);
+    assert_eq!(seen["gateways"][0]["instance"], "0000000000000002");
+}
+
+#[test]
+fn a_gateway_without_a_link_is_named() {
+    let broker = BrokerSummary {
+        // Its second link is still there.
+        links: vec![link(7, "publisher", true)],
+        away: vec![InstanceId(7), InstanceId(8)],
+        ..BrokerSummary::default()
+    };
+    let answered = Answered {
+        broker: Answer::Summary(Summary::Broker(Box::new(broker))),
+        answers: vec![(InstanceId(7), Answer::Nothing)],
+        silent: vec![],
+    };
+    let silent = cluster(answered, UNIX_EPOCH)["silent"].clone();
+    let away = |instance: &str, address: Option<&str>| json!({ "instance": instance, "role": "gateway", "address": address, "reason": "away" });
+    let both = [away("0000000000000007", Some("10.0.0.7:7")), away("0000000000000008", None)];
+    assert_eq!(silent, json!(both));
 }

@@ -9,16 +9,13 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TopArgs;
-use crate::remote::{ServerUrl, causes, sentence};
+use crate::remote::{ServerUrl, causes, first_answer, operators, sentence};
 
 /// How long an answer may take: a publisher waits 3 s for the others.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 
 /// The most bytes of an answer: what a publisher accepts of all others together, as JSON.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
-
-/// Where a publisher and `up` answer their operators by default.
-const BY_DEFAULT: [&str; 2] = ["http://127.0.0.1:4247", "http://127.0.0.1:4246"];
 
 /// What was answered.
 #[derive(Debug, Clone)]
@@ -75,8 +72,7 @@ impl Source {
     /// If one of them cannot be used.
     pub fn new(args: &TopArgs) -> anyhow::Result<Self> {
         let key = args.caller.authorization()?;
-        let by_default = || BY_DEFAULT.iter().filter_map(|url| url.parse().ok()).collect();
-        let urls: Vec<_> = args.url.clone().map_or_else(by_default, |url| vec![url]);
+        let urls = operators(args.url.as_ref());
         let first = urls.first().context("no URL")?;
         let client = args.caller.client(first, ANSWER_LIMIT)?;
         Ok(Self { urls, client, key })
@@ -92,23 +88,18 @@ impl Source {
     /// # Errors
     /// Why there is no answer, of each that was asked.
     pub async fn look(&mut self) -> Result<Seen, NoAnswer> {
-        let (mut sentences, mut is_refused) = (Vec::new(), true);
-        for url in &self.urls {
-            let (no_answer, is_elsewhere) = match self.ask(url).await {
-                Ok(seen) => {
-                    self.urls = vec![url.clone()];
-                    return Ok(seen);
-                }
-                Err(no_answer) => no_answer,
-            };
-            is_refused &= matches!(no_answer, NoAnswer::Refused(_));
-            let (NoAnswer::Refused(sentence) | NoAnswer::Away(sentence)) = no_answer;
-            sentences.push(sentence);
-            if !is_elsewhere {
-                break;
+        let errors = match first_answer(&self.urls, async |url| self.ask(url).await).await {
+            Ok((url, seen)) => {
+                self.urls = vec![url.clone()];
+                return Ok(seen);
             }
-        }
-        let sentences = sentences.join("; ");
+            Err(errors) => errors,
+        };
+        let is_refused = errors.iter().all(|error| matches!(error, NoAnswer::Refused(_)));
+        let sentences = errors.into_iter().map(|error| match error {
+            NoAnswer::Refused(sentence) | NoAnswer::Away(sentence) => sentence,
+        });
+        let sentences = sentences.collect::<Vec<_>>().join("; ");
         Err(if is_refused { NoAnswer::Refused(sentences) } else { NoAnswer::Away(sentences) })
     }
 

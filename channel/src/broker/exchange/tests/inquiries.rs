@@ -1,6 +1,6 @@
 //! Who is asked when an operator asks, and how often.
 
-use campanile_messages::inquiry::{Answer, Question, pack};
+use campanile_messages::inquiry::{Answer, Question, Whom, pack};
 use campanile_messages::link::Asked;
 
 use super::super::inquiries::MAX_QUESTIONS;
@@ -40,18 +40,70 @@ fn only_those_that_know_questions_are_asked() {
     assert_ne!(earlier, gateway);
 }
 
+/// What the broker says of a question that it passes on to nobody.
+fn refusal(link: LinkNumber, number: Number, answer: &Answer) -> [Effect; 1] {
+    let content = pack(answer).unwrap();
+    let message = FromBroker::Asking { number, instances: vec![], content };
+    [Effect::Offer { link, message }]
+}
+
 #[test]
 fn a_link_that_asks_too_often_is_told_so_until_the_next_tick() {
     let mut broker = TestBroker::new();
     let (asker, gateway) = (broker.publisher(), broker.gateway());
     broker.exchange.may_be_asked(gateway);
-    for number in 1..=u64::from(MAX_QUESTIONS) {
-        assert_eq!(asked(&broker.hear(asker, ask(number, Asked::Gateways))), [gateway]);
+    let ask = |question: &Question, number| ToBroker::Ask {
+        number,
+        to: Asked::Gateways,
+        content: pack(question).unwrap(),
+    };
+    let user = || UserName::new("42").unwrap();
+    let look = Question::User(user());
+    let disconnect = Question::Disconnect {
+        whom: Whom::User(user()),
+        may_return: false,
+        reason: "stolen".to_owned(),
+        by: String::new(),
+    };
+    // Those that are refused take no seat of those that are kept.
+    for (question, most) in [(look, 24), (Question::Summary, 28), (disconnect, 32)] {
+        let before = broker.exchange.links[&asker].asked;
+        for number in u64::from(before)..most {
+            assert_eq!(asked(&broker.hear(asker, ask(&question, number))), [gateway], "{number}");
+        }
+        for number in 90..200 {
+            let refused = broker.hear(asker, ask(&question, number));
+            assert_eq!(refused, refusal(asker, number, &Answer::Busy));
+        }
     }
-    let refused = broker.hear(asker, ask(99, Asked::Gateways));
-    let content = pack(&Answer::Busy).unwrap();
-    let message = FromBroker::Asking { number: 99, instances: vec![], content };
-    assert_eq!(refused, [Effect::Offer { link: asker, message }]);
+    assert_eq!(broker.exchange.links[&asker].asked, MAX_QUESTIONS);
     broker.tick(NOW);
-    assert_eq!(asked(&broker.hear(asker, ask(100, Asked::Gateways))), [gateway]);
+    assert_eq!(asked(&broker.hear(asker, ask(&Question::Summary, 300))), [gateway]);
+}
+
+#[test]
+fn gateways_that_may_come_back_are_named_to_operators() {
+    let mut broker = TestBroker::new();
+    let asker = broker.publisher();
+    let hello = Hello { instance: InstanceId(70), role: gateway_role(&[]) };
+    let Entered { link, welcome, .. } = broker.exchange.enter(hello.clone(), NOW).unwrap();
+    let worker = welcome.workers[0];
+    let question = |number| ask(number, Asked::Worker(worker));
+    assert_eq!((broker.exchange.away(NOW), broker.exchange.is_away(worker, NOW)), (vec![], false));
+    broker.exchange.remove(link, NOW);
+    assert_eq!(broker.hear(asker, question(1)), refusal(asker, 1, &Answer::Away));
+    assert_eq!(broker.exchange.away(NOW), [InstanceId(70)]);
+    assert!(broker.exchange.is_away(worker, NOW));
+    // Other workers are unknown as before.
+    let other = broker.hear(asker, ask(2, Asked::Worker(WorkerId(worker.0 + 1))));
+    assert!(matches!(other[0], Effect::AnswerInquiry { .. }), "{other:?}");
+
+    let role = gateway_role(&[worker.0]);
+    let back = broker.exchange.enter(Hello { role, ..hello }, NOW).unwrap();
+    assert_eq!((broker.exchange.away(NOW), broker.exchange.is_away(worker, NOW)), (vec![], false));
+    broker.exchange.remove(back.link, NOW);
+    assert_eq!(broker.exchange.away(NOW + RETURN_LIMIT), [], "it does not come back");
+    broker.tick(NOW + RETURN_LIMIT);
+    let gone = broker.hear(asker, question(3));
+    assert!(matches!(gone[0], Effect::AnswerInquiry { .. }), "{gone:?}");
 }
