@@ -110,10 +110,9 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced
     let Some(broker) = broker else { return Err(Untraced::Unanswered(NoInquiry::NotSupported)) };
     if let Some(head) = broker.head
         && head.epoch == position.epoch
-        && (position.sequence > head.sequence || position.sequence == 0)
+        && let Some(reason) = no_event(position.sequence, head, &broker)
     {
-        let sentence = format!("there is no event {position}: the log ends at {head}");
-        return Err(Untraced::NoEvent(sentence));
+        return Err(Untraced::NoEvent(format!("there is no event {position}: {reason}")));
     }
     let second = match &broker.event {
         Some(event) => {
@@ -132,6 +131,16 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced
         add_answer(&mut trace["connection"], answered.ok().as_ref());
     }
     Ok(trace)
+}
+
+/// Why the log has never had an event with this sequence; `None` if it may have had one.
+fn no_event(sequence: u64, head: Position, broker: &BrokerTrace) -> Option<String> {
+    if sequence == 0 || sequence > head.sequence {
+        return Some(format!("the log ends at {head}"));
+    }
+    // Not every number above the oldest event belongs to an event.
+    let is_between = sequence > broker.tail && broker.event.is_none();
+    is_between.then(|| "the log goes on after that without an event there".to_owned())
 }
 
 /// What a gateway has said of the connection that was asked for.
