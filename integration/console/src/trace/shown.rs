@@ -86,7 +86,8 @@ pub fn shown_gateway(
 /// each of these says so. One that had not come to the position may still get it.
 pub fn with_unsent(gateways: Vec<Value>, position: Position, broker: &BrokerTrace) -> Vec<Value> {
     let sent = gateways.iter().filter(|gateway| gateway["sent"] == true).count();
-    let is_settled = broker.event.as_ref().is_some_and(|event| sent >= event.gateways as usize);
+    let sent_to = broker.event.as_ref().and_then(|event| event.gateways);
+    let is_settled = sent_to.is_some_and(|gateways| sent >= gateways as usize);
     let has_passed = |gateway: &Value| {
         let at = gateway["position"].as_str().and_then(|at| at.parse::<Position>().ok());
         at.is_some_and(|at| at.epoch == position.epoch && at.sequence >= position.sequence)
@@ -205,8 +206,9 @@ mod tests {
             parts.collect::<Vec<_>>()
         };
         let [yes, no, unknown] = [(Some(true), true), (Some(false), true), (None, false)];
-        assert_eq!(sent_to(1), [yes, no, unknown, no]);
-        assert_eq!(sent_to(2), [yes, unknown, unknown, no]);
+        assert_eq!(sent_to(Some(1)), [yes, no, unknown, no]);
+        assert_eq!(sent_to(Some(2)), [yes, unknown, unknown, no]);
+        assert_eq!(sent_to(None), [yes, unknown, unknown, no]);
     }
 
     fn logged(traced: TracedEvent) -> LoggedEvent {
@@ -217,8 +219,8 @@ mod tests {
             accepted: None,
             stored: None,
             released: None,
-            gateways: 0,
-            matched: 0,
+            gateways: Some(0),
+            matched: Some(0),
             id: None,
         }
     }
