@@ -74,8 +74,7 @@ impl Broker {
 
     /// Publishes events in one block.
     pub fn publish(&mut self, audiences: impl IntoIterator<Item = Audience>) {
-        let before = self.head;
-        let first = (before >> 16) + 1 << 16 | 1;
+        let first = end_of_block(self.head) + 2;
         for (sequence, audience) in (first..).zip(audiences) {
             if self.is_attached && self.interest.contains_key(&audience) {
                 self.sent.push_back(Self::event(sequence, &audience));
@@ -99,7 +98,7 @@ impl Broker {
         match self.all.iter().nth_back(count) {
             None => 0,
             Some(_) if count == 0 => self.head,
-            Some((event, _)) if count % 2 == 0 => event.sequence,
+            Some((event, _)) if count.is_multiple_of(2) => event.sequence,
             Some((event, _)) => {
                 // Others in its block may be later.
                 let next = self.all.iter().nth_back(count - 1).map(|(next, _)| next.sequence);
