@@ -20,6 +20,7 @@
 //! on the work that it takes, and one that asks on without reading the answers is cut. While too much waits for the disk, publishers are not read (`disk`).
 
 mod actor;
+mod backlog;
 mod beginning;
 mod clock;
 mod config;

@@ -20,7 +20,7 @@ use campanile_gateway::connection::socket::Socket;
 use campanile_gateway::entrance::ends::{end, read_head};
 use campanile_gateway::entrance::refusal::Refusal;
 use campanile_gateway::websocket::{Incoming, Terms, Upgrade};
-use campanile_gateway::{ClientRates, GatewayLimits};
+use campanile_gateway::{ClientRates, GatewayLimits, GatewayMeters};
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 
@@ -88,7 +88,8 @@ async fn upgrade(
 /// No limit for the rate of messages.
 fn terms() -> Arc<Terms> {
     let rates = ClientRates { messages: None, joins: None, publishes: None };
-    Terms::new(FLUSH_LIMIT, GatewayLimits { rates, ..GatewayLimits::default() }.fixed())
+    let limits = GatewayLimits { rates, ..GatewayLimits::default() }.fixed();
+    Terms::new(FLUSH_LIMIT, limits, GatewayMeters::default())
 }
 
 async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {

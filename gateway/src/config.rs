@@ -8,6 +8,7 @@ use campanile_channel::{LinkTls, Spans, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins, Exposure, Incidents};
+use campanile_messages::InstanceId;
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
@@ -123,6 +124,8 @@ pub struct GatewayConfig {
     pub incidents: Incidents,
     /// Watches the gateway's actors and threads.
     pub watchdog: Watchdog,
+    /// By which the cluster knows this gateway as long as it runs. Default: a random one, drawn when it starts.
+    pub instance: Option<InstanceId>,
     /// Where the spans go of events that belong to a trace. Default: nowhere.
     pub spans: Spans,
 }
@@ -183,6 +186,7 @@ impl Default for GatewayConfig {
             access_log: false,
             incidents: Incidents::default(),
             watchdog: Watchdog::none(),
+            instance: None,
             spans: Spans::default(),
         }
     }

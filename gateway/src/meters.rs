@@ -23,7 +23,10 @@ use crate::dialects::Dialect;
 use label::Counted;
 use worker::{BOUNDS_MICROS, Durations};
 
-pub use labels::{Closed, GapReason, Limit, PublishResult, Refused, ResumeResult, TokenResult};
+pub use labels::{
+    ClientLimit, Closed, GapReason, Limit, PublishResult, Refused, ResumeResult, TlsHandshake,
+    TokenResult,
+};
 pub use worker::{Plain, WorkerMeters, Written};
 
 /// The numbers of one gateway. Clones are the same numbers.
@@ -50,6 +53,10 @@ pub struct Meters {
     pub accepted: Plain,
     /// Limits that were reached by newcomers.
     pub limits: Counted<Limit>,
+    /// Limits that were reached by connected clients.
+    pub client_limits: Counted<ClientLimit>,
+    /// TLS handshakes of clients.
+    pub tls_handshakes: Counted<TlsHandshake>,
     /// Clients that came back with a position.
     pub resumes: Counted<ResumeResult>,
     /// Gaps that clients were told of, once for all of them.
@@ -95,8 +102,15 @@ impl GatewayMeters {
 
     /// Counts the end of such a connection, which was closed with this code; 0 for none.
     pub fn ended(&self, dialect: Dialect, code: u16) {
+        let code = Closed::from(code);
         self.ended.count(dialect);
-        self.closed.count(code.into());
+        self.closed.count(code);
+        self.reached(ClientLimit::closes_with(code));
+    }
+
+    /// Counts a limit that a connected client reached, if it reached one.
+    pub fn reached(&self, limit: Option<ClientLimit>) {
+        limit.into_iter().for_each(|limit| self.client_limits.count(limit));
     }
 
     /// Records a link to the broker.
@@ -151,6 +165,10 @@ impl Collector for GatewayMeters {
         counter(encoder, "accepted", help, self.accepted.get())?;
         let help = "How often a limit was reached, by its setting";
         self.limits.encode(encoder, "handshake_limit_hits", help)?;
+        let help = "How often connected clients reached a limit, by its setting";
+        self.client_limits.encode(encoder, "client_limit_hits", help)?;
+        let help = "TLS handshakes of clients, by what became of them";
+        self.tls_handshakes.encode(encoder, "tls_handshakes", help)?;
         self.resumes.encode(encoder, "resumes", "Clients that came back with a position")?;
         let help = "Gaps that connected clients were told of, once for each gap";
         self.gaps.encode(encoder, "gaps", help)?;

@@ -62,7 +62,7 @@ pub async fn serve(
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
     let health = config.health.clone();
-    let instance = InstanceId(rand::random());
+    let instance = config.instance.unwrap_or_else(|| InstanceId(rand::random()));
     let (desk, desk_link) = Desk::start(&config, instance);
     let (mut workers, mut registries) = (Vec::new(), Vec::new());
     let bridge = Bridge::create(|ctx| {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use campanile_channel::Spans;
 use campanile_channel::spans::{Span, SpanSink};
+use campanile_messages::InstanceId;
 use opentelemetry_otlp::{
     Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
 };
@@ -30,7 +31,7 @@ use tracing::{info, warn};
 
 use crate::exposure::{SERVICES, Service};
 
-use client::Client;
+use client::{Client, Rejection};
 pub use url::OtlpUrl;
 
 /// The most spans that wait, as in the batch processor of OpenTelemetry's SDKs. About 2 MiB.
@@ -72,9 +73,10 @@ impl OtlpMeters {
 }
 
 /// The spans of this process. Without a collector there are none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Otlp {
     meters: OtlpMeters,
+    instances: [InstanceId; 3],
     thread: Option<Exporting>,
 }
 
@@ -98,8 +100,9 @@ impl Otlp {
     /// If there can be no HTTP client, or no thread.
     pub fn start(url: Option<&OtlpUrl>) -> anyhow::Result<Self> {
         let meters = OtlpMeters::default();
-        let Some(url) = url else { return Ok(Self { meters, thread: None }) };
-        let exporters = Exporters::new(url, meters.clone())
+        let instances = [(); 3].map(|()| InstanceId(rand::random()));
+        let Some(url) = url else { return Ok(Self { meters, instances, thread: None }) };
+        let exporters = Exporters::new(url, meters.clone(), &instances)
             .with_context(|| format!("--otlp {url}: spans cannot be exported"))?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (queue, spans) = mpsc::channel(MAX_WAITING);
@@ -112,7 +115,7 @@ impl Otlp {
         })?;
         info!(collector = %url, "pushes with a sampled traceparent are traced");
         let ending = Mutex::new(Some((stop, end)));
-        Ok(Self { meters, thread: Some(Exporting { queue, ending }) })
+        Ok(Self { meters, instances, thread: Some(Exporting { queue, ending }) })
     }
 
     /// Where the spans of a service go.
@@ -121,6 +124,11 @@ impl Otlp {
             let (queue, meters) = (thread.queue.clone(), self.meters.clone());
             Spans::to(Sink { service, queue, meters })
         })
+    }
+
+    /// By which the cluster knows a service of this process, and its spans name it.
+    pub fn instance(&self, service: Service) -> InstanceId {
+        self.instances[service as usize]
     }
 
     /// What operators see.
@@ -173,10 +181,9 @@ struct Exporters {
 }
 
 impl Exporters {
-    fn new(url: &OtlpUrl, meters: OtlpMeters) -> anyhow::Result<Self> {
+    fn new(url: &OtlpUrl, meters: OtlpMeters, instances: &[InstanceId; 3]) -> anyhow::Result<Self> {
         let client = Client::new(url, EXPORT_LIMIT)?;
-        let instance = rand::random();
-        let exporter = |service| {
+        let exporter = |service: Service| {
             let mut exporter = SpanExporter::builder()
                 .with_http()
                 .with_http_client(client.clone())
@@ -185,7 +192,7 @@ impl Exporters {
                 .with_timeout(EXPORT_LIMIT)
                 .with_retry_policy(RetryPolicy::disabled())
                 .build()?;
-            exporter.set_resource(&data::resource(service, instance));
+            exporter.set_resource(&data::resource(service, instances[service as usize]));
             anyhow::Ok(exporter)
         };
         let [broker, gateway, publisher] = SERVICES.map(exporter);
@@ -203,7 +210,14 @@ impl Exporters {
             let count = batch.len() as u64;
             let exporter = &self.exporters[service as usize];
             match timeout(EXPORT_LIMIT, exporter.export(batch)).await {
-                Ok(Ok(())) => self.taken(count),
+                Ok(Ok(())) => match self.client.take_rejection() {
+                    None => self.taken(count),
+                    Some(Rejection { spans, reason }) => {
+                        let rejected = spans.min(count);
+                        self.meters.exported.inc_by(count - rejected);
+                        self.lost(rejected, &format_args!("it has rejected some: {reason}"));
+                    }
+                },
                 Ok(Err(error)) => self.lost(count, &error),
                 Err(_) => self.lost(count, &format_args!("no answer within {EXPORT_LIMIT:?}")),
             }
@@ -223,7 +237,7 @@ impl Exporters {
         let failure = self.client.take_failure();
         if self.lost.is_none() {
             let error = failure.unwrap_or_else(|| error.to_string());
-            warn!(error, "the collector takes no spans; they are dropped until it does");
+            warn!(error, "the collector takes no spans; what it does not take is dropped");
         }
         *self.lost.get_or_insert(0) += count;
     }
@@ -323,10 +337,12 @@ mod tests {
         assert!(begun.elapsed() < FINISH_LIMIT + Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 
-    #[tokio::test]
-    async fn what_waits_is_exported_at_the_end() {
+    /// Starts the exporter with a collector that answers its first request like this.
+    fn start_with(status: &str, body: &[u8]) -> Otlp {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let otlp = start(&listener);
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let answer = [head.as_bytes(), body].concat();
         thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             let mut stream = BufReader::new(stream);
@@ -339,9 +355,33 @@ mod tests {
                 line.clear();
             }
             stream.read_exact(&mut vec![0; length]).unwrap();
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-            stream.get_mut().write_all(answer).unwrap();
+            stream.get_mut().write_all(&answer).unwrap();
         });
+        otlp
+    }
+
+    #[tokio::test]
+    async fn what_a_collector_rejects_is_dropped() {
+        // A partial success: two spans, "no".
+        let rejects_two = [0x0a, 6, 0x08, 2, 0x12, 2, b'n', b'o'];
+        for (status, body, counted) in [
+            ("200 OK", &rejects_two[..], (1, 2)),
+            ("200 OK", b"<!doctype html>", (0, 3)),
+            ("429 Too Many Requests", b"", (0, 3)),
+            ("200 OK", b"{}", (3, 0)),
+        ] {
+            let otlp = start_with(status, body);
+            let spans = otlp.spans(Service::Broker);
+            (0..3).for_each(|_| spans.finish(span()));
+            otlp.finish().await;
+            let seen = (otlp.meters.exported.get(), otlp.meters.dropped.get());
+            assert_eq!(seen, counted, "{status} {body:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_exported_at_the_end() {
+        let otlp = start_with("200 OK", b"");
         let begun = Instant::now();
         otlp.spans(Service::Broker).finish(span());
         otlp.finish().await;

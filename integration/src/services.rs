@@ -80,6 +80,7 @@ pub async fn gateway(
     config.watchdog = watchdog;
     config.tls = live.tls.gateway();
     config.spans = otlp.spans(Service::Gateway);
+    config.instance = Some(otlp.instance(Service::Gateway));
     config.secrets = live.secrets();
     config.access = live.token_keys.access();
     token_keys::fetch(&live.token_keys, config.unknown_key.clone(), &config.watchdog);
@@ -113,6 +114,7 @@ pub async fn publisher(
     config.watchdog = watchdog;
     config.tls = live.tls.publisher();
     config.spans = otlp.spans(Service::Publisher);
+    config.instance = Some(otlp.instance(Service::Publisher));
     config.secrets = live.secrets();
     config.keys = live.keys();
     config.addresses = live.limits.publisher();
@@ -173,7 +175,9 @@ pub async fn up(
     publisher_config.exposure = publisher_exposure;
     broker_config.spans = otlp.spans(Service::Broker);
     gateway_config.spans = otlp.spans(Service::Gateway);
+    gateway_config.instance = Some(otlp.instance(Service::Gateway));
     publisher_config.spans = otlp.spans(Service::Publisher);
+    publisher_config.instance = Some(otlp.instance(Service::Publisher));
     broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;

@@ -1,6 +1,9 @@
 //! The walk at the top of `docs/deploy.md`: a cluster with TLS, a cluster secret, tokens and keys, from one
 //! settings file.
 
+#[path = "deploy/guide.rs"]
+mod guide;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;

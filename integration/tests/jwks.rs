@@ -109,13 +109,23 @@ fn assert_told_to_wait(gateway: SocketAddr, token: &str) {
     client.expect_close(1013);
 }
 
+/// Asserts that a gateway that has a link shows in its metrics whether it is ready.
+async fn assert_shown(gateway: &Process, ready: bool) {
+    let admin = gateway.address("operators are answered").await;
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let shown = exchange(admin, request.as_bytes()).await.body;
+    let ready = format!("\ncampanile_gateway_ready {}\n", u8::from(ready));
+    assert!(shown.contains(&ready) && shown.contains("\ncampanile_gateway_link_up 1\n"), "{shown}");
+}
+
 /// A gateway that is linked, and waits for keys.
 async fn start(issuer: &Issuer) -> (Cluster, Process, SocketAddr, NamedTempFile) {
     let cluster = Cluster::of(0).start().await;
     let file = NamedTempFile::new().expect("a file");
     let text = format!("[tokens]\naudience = \"tests\"\njwks_url = {:?}\n", issuer.url);
     std::fs::write(file.path(), text).expect("it takes the text");
-    let flags = ["--config".to_owned(), file.path().display().to_string()];
+    let config = format!("--config={}", file.path().display());
+    let flags = [config, "--admin-listen=127.0.0.1:0".to_owned()];
     let gateway = start_gateway(cluster.broker_address, &flags);
     let address = gateway.address("the gateway listens").await;
     gateway.said("linked to the broker").await;
@@ -135,6 +145,7 @@ async fn until_keys_have_come_nobody_is_blamed_for_a_token() {
     })
     .await;
     assert_eq!(health(address).await.0, 503);
+    assert_shown(&gateway, false).await;
     let (status, body) = get(address, "/position", &good).await;
     assert_eq!(status, 503, "{body}");
     // A browser's EventSource gives up for ever after any status but 200.
@@ -156,6 +167,7 @@ async fn until_keys_have_come_nobody_is_blamed_for_a_token() {
     let said = gateway.said("the keys for tokens have come").await;
     assert!(said.contains("keys=1"), "{said}");
     eventually("it is ready", async || (health(address).await.0 == 200).then_some(())).await;
+    assert_shown(&gateway, true).await;
     assert_eq!(connect(address, &good).json()["type"], "welcome");
     let mut refused = connect(address, &token(&secret, json!({ "sub": "42" })));
     assert_eq!(refused.json()["code"], "invalid_token");

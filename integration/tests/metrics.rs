@@ -10,10 +10,12 @@ mod scrape;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use campanile_harness::client::raw::{Client, request};
+use campanile_harness::tls::Files;
 use campanile_harness::{
     Cluster, Feed, Frame, Hello, NO_GROUPS, Protocol, Websocket, exchange, handshake,
     not_recovered, open_feed,
 };
+use rustls::ALL_VERSIONS;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -183,6 +185,89 @@ async fn a_full_gateway_counts_whom_it_turns_away() {
     assert_eq!((seen.of("accepted_total", &[]), seen.sum("connections")), (5.0, 1.0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_connected_clients_are_counted_by_name() {
+    let limits = "--max-groups 2 --max-message 1KiB --max-messages-per-second 2 \
+                  --max-joins-per-second 1 --max-publishes-per-second 1";
+    let cluster = Cluster::of(1).gateway(&format!("--workers 1 {limits} {ADMIN}")).start().await;
+    let (gateway, address) = (&cluster.gateways[0], cluster.gateway_addresses[0]);
+    let hits = [
+        "max_groups",
+        "max_joins_per_second",
+        "max_message",
+        "max_messages_per_second",
+        "max_publishes_per_second",
+    ];
+    let mut expected = vec![0.0; hits.len()];
+    let mut count = |limit: &str| {
+        expected[hits.iter().position(|hit| *hit == limit).expect("a limit")] += 1.0;
+    };
+    let v1 = "Sec-WebSocket-Protocol: campanile.v1";
+    let client = || {
+        let mut client = Client::open_with(address, &request("/?group=a", &[v1]));
+        assert_eq!(client.json()["type"], "welcome");
+        client
+    };
+
+    // Too many groups: of a client that is there, and of those that come.
+    let mut one = client();
+    one.say(&json!({ "type": "join", "group": "b" }));
+    assert_eq!(one.json()["type"], "joined");
+    one.say(&json!({ "type": "join", "group": "c" }));
+    assert_eq!(one.json()["code"], "too_many_groups");
+    let refused = Client::open_v1(address, "/?group=a&group=b&group=c").json();
+    assert_eq!(refused["code"], "too_many_groups");
+    assert_eq!(
+        exchange(address, handshake("/?group=a&group=b&group=c").as_bytes()).await.status,
+        400
+    );
+    (0..3).for_each(|_| count("max_groups"));
+
+    // What a client says too often. Ten seconds' worth may come at once, and until all has come, there is
+    // room for a little more.
+    let mut said = |saying: serde_json::Value, times: usize, limit: &str| {
+        let mut client = client();
+        for _ in 0..times {
+            client.say(&saying);
+        }
+        let refused = (0..times).filter(|_| client.json()["code"] == "rate_limited").count();
+        assert!(refused > 0, "{limit}");
+        (0..refused).for_each(|_| count(limit));
+    };
+    said(json!({ "type": "ping" }), 30, "max_messages_per_second");
+    said(json!({ "type": "join", "group": "a" }), 13, "max_joins_per_second");
+    said(
+        json!({ "type": "publish", "group": "a", "content": "x" }),
+        13,
+        "max_publishes_per_second",
+    );
+
+    // A message that is too large.
+    let mut large = client();
+    large.say(&json!({ "type": "publish", "group": "a", "content": "x".repeat(2_000) }));
+    large.expect_close(1009);
+    count("max_message");
+    reaches(gateway, "client_limit_hits_total", &[("limit", "max_message")], 1.0).await;
+    let seen = scrape(gateway).await;
+    let of = |limit: &&str| seen.of("client_limit_hits_total", &[("limit", *limit)]);
+    assert_eq!(hits.iter().map(of).collect::<Vec<_>>(), expected, "{hits:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_handshakes_are_counted_by_what_became_of_them() {
+    let files = Files::new(&["localhost"]);
+    let flags = format!("--workers 1 {} {ADMIN}", files.flags());
+    let cluster = Cluster::of(1).gateway(&flags).start().await;
+    let (gateway, address) = (&cluster.gateways[0], cluster.gateway_addresses[0]);
+    let mut client = Client::secure(address, &files.authority.client(ALL_VERSIONS), "localhost");
+    client.send(&request("/", &[]));
+    client.upgraded();
+    let no_tls = exchange(address, handshake("/").as_bytes()).await;
+    assert_eq!(no_tls.status, 400);
+    reaches(gateway, "tls_handshakes_total", &[("result", "completed")], 1.0).await;
+    reaches(gateway, "tls_handshakes_total", &[("result", "failed")], 1.0).await;
+}
+
 #[tokio::test]
 async fn slow_readers_and_positions_that_are_too_far_back_are_counted() {
     let flags = format!("--workers 1 --max-outbox 64KiB --max-replay 64KiB {ADMIN}");
@@ -206,6 +291,7 @@ async fn slow_readers_and_positions_that_are_too_far_back_are_counted() {
     drop(slow);
     let seen = reaches(gateway, "slow_closed_total", &[], 1.0).await;
     assert_eq!(seen.of("connections_closed_total", &[("code", "4001")]), 1.0);
+    assert_eq!(seen.of("client_limit_hits_total", &[("limit", "max_outbox")]), 1.0);
     drop(not_recovered(&cluster, Protocol::V1, &since, "too_far").await);
     let seen = scrape(gateway).await;
     assert_eq!(seen.of("resumes_total", &[("result", "too_far")]), 1.0);

@@ -137,6 +137,48 @@ async fn a_traced_push_has_one_span_in_each_process_it_passes() {
 }
 
 #[tokio::test]
+async fn spans_name_the_processes_as_the_cluster_does() {
+    let receiver = Receiver::start().await;
+    let flag = receiver.flag();
+    let publisher = format!("{flag} {ADMIN}");
+    let cluster = Cluster::of(1).gateway(&flag).publisher(&publisher).start().await;
+    let mut client = cluster.client(0, &["news"]).await;
+    let address = cluster.push[0].address;
+    assert_eq!(push(address, "content=hello&to_group=news", &traceparent()).await.status, 200);
+    client.texts_until("hello").await;
+    let spans = receiver.reaches(2).await;
+    let admin = cluster.publishers[0].address("operators are answered").await;
+    let request = "GET /cluster HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    let seen = exchange(admin, request.as_bytes()).await.json();
+    for (service, list) in [("gateway", "gateways"), ("publisher", "publishers")] {
+        let [span] = of(&spans, service)[..] else { panic!("{spans:#?}") };
+        assert_eq!(seen[list][0]["instance"], span.instance, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_within_the_body_is_counted_as_gone() {
+    let receiver = Receiver::start().await;
+    let flags = format!("{} {ADMIN}", receiver.flag());
+    let cluster = Cluster::of(0).publisher(&flags).start().await;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\
+         traceparent: {}\r\n\r\nhello",
+        traceparent()
+    );
+    let mut connection = HttpConnection::connect(cluster.push[0].address).await;
+    connection.send(head).await;
+    drop(connection);
+    let spans = receiver.reaches(1).await;
+    assert_eq!((&*spans[0].name, spans[0].of("error.type")), ("publish", "caller_gone"));
+    let admin = cluster.publishers[0].address("operators are answered").await;
+    let request = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    let shown = exchange(admin, request.as_bytes()).await.body;
+    let counted = "campanile_publisher_pushes_total{kind=\"push\",result=\"none\",key=\"\"} 1\n";
+    assert!(shown.contains(counted), "{shown}");
+}
+
+#[tokio::test]
 async fn without_the_flag_a_process_has_no_spans_and_passes_none_on() {
     let receiver = Receiver::start().await;
     let flag = receiver.flag();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use campanile_channel::courier::Inquirer;
 use campanile_channel::{LinkTls, Secrets, SecretsNow, Spans, TlsSettings, Watchdog, unchanging};
 use campanile_edge::{AddressLimits, Exposure, Incidents, Keys, PerAddress};
+use campanile_messages::InstanceId;
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
 
@@ -106,6 +107,8 @@ pub struct PublisherConfig {
     pub watchdog: Watchdog,
     /// What operators see of the publisher. Default: registered nowhere.
     pub meters: PublisherMeters,
+    /// By which the cluster knows this publisher as long as it runs. Default: a random one, drawn when it starts.
+    pub instance: Option<InstanceId>,
     /// Where the spans go of pushes that belong to a trace. Default: nowhere.
     pub spans: Spans,
     /// Asks the cluster on behalf of operators, as soon as the publisher runs.
@@ -177,6 +180,7 @@ impl PublisherConfig {
             incidents: Incidents::default(),
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),
+            instance: None,
             spans: Spans::default(),
             inquirer: Inquirer::default(),
             composer: Composer::default(),

@@ -66,7 +66,8 @@ pub async fn serve(
     let watchdog = &config.watchdog;
     let health = config.health.clone();
     let pulse = watchdog.watch("courier");
-    let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse);
+    let instance = config.instance.unwrap_or_else(|| InstanceId(rand::random()));
+    let courier = Courier::new(instance, limits, alive, pulse);
     let (reported, meters) = (health.clone(), config.meters.clone());
     let courier = courier.reporting(move |sign| {
         match sign {

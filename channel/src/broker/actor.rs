@@ -24,6 +24,7 @@ use campanile_messages::{FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::backlog::Backlog;
 use super::beginning::{exchange, open};
 use super::clock::Clock;
 use super::config::BrokerConfig;
@@ -334,7 +335,15 @@ impl Broker {
         }
         self.links.add(
             entered.link,
-            Link { outbound, peer, principal, role, instance, stamps: Stamps::default() },
+            Link {
+                outbound,
+                peer,
+                principal,
+                role,
+                instance,
+                stamps: Stamps::default(),
+                backlog: Backlog::default(),
+            },
         );
         self.note_link(role);
         let seat = Seat::new(entered.link, ctx.address());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use campanile_edge::Principal;
 use campanile_messages::hello::STAMPS;
@@ -9,6 +10,7 @@ use campanile_messages::inquiry::LinkSummary;
 use campanile_messages::{EncodedFrame, FromBroker, InstanceId};
 use tracing::{info, warn};
 
+use super::backlog::Backlog;
 use super::ending::Ending;
 use super::routing::LinkNumber;
 use super::stamps::{Daytime, Stamps};
@@ -23,6 +25,18 @@ pub struct Link {
     pub role: &'static str,
     pub instance: InstanceId,
     pub stamps: Stamps,
+    pub backlog: Backlog,
+}
+
+/// How far links are behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// How many events wait for the link with the most of them.
+    pub events: usize,
+    /// How many bytes wait for the link with the most of them.
+    pub bytes: usize,
+    /// For how long the oldest of what waits for any link has waited, at least.
+    pub age: Duration,
 }
 
 /// Operators' messages fill at most one part in this many of a link's queue.
@@ -87,10 +101,18 @@ impl Links {
         })
     }
 
-    /// How many events wait for the link with the most of them, and how many bytes for that with the most.
-    pub fn lag(&self) -> (usize, usize) {
-        let waiting = self.links.values().map(|link| link.outbound.waiting());
-        waiting.fold((0, 0), |most, now| (most.0.max(now.0), most.1.max(now.1)))
+    /// Looks at all links.
+    pub fn lag(&mut self, now: Duration) -> Lag {
+        self.links.values_mut().fold(Lag::default(), |most, Link { outbound, backlog, .. }| {
+            let (events, bytes) = outbound.waiting();
+            let (written, end) = outbound.progress();
+            let age = backlog.look(written, end, now);
+            Lag {
+                events: most.events.max(events),
+                bytes: most.bytes.max(bytes),
+                age: most.age.max(age),
+            }
+        })
     }
 
     /// Queues a message, unless the peer does not know such messages.
@@ -209,6 +231,7 @@ mod tests {
                 role: "gateway",
                 instance,
                 stamps: Stamps::default(),
+                backlog: Backlog::default(),
             },
         );
         (links, outbound)

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::counts::Figures;
+use super::links::Lag;
 use crate::durations::DurationHistogram;
 
 /// The upper bounds of the buckets for the duration of a write, in seconds. A healthy disk takes about
@@ -95,6 +96,7 @@ pub struct BrokerMeters {
     link_events: Counter,
     lag_events: Level,
     lag_bytes: Level,
+    lag_age: Gauge<f64, AtomicU64>,
     replayed: Counter,
     epochs: Counter,
 }
@@ -170,6 +172,7 @@ impl Default for BrokerMeters {
             link_events: Counter::default(),
             lag_events: Level::default(),
             lag_bytes: Level::default(),
+            lag_age: Gauge::default(),
             replayed: Counter::default(),
             epochs: Counter::default(),
         }
@@ -228,6 +231,11 @@ impl BrokerMeters {
             "link_lag_bytes",
             "Bytes that wait for the link with the most",
             self.lag_bytes.clone(),
+        );
+        registry.register(
+            "link_lag_seconds",
+            "For how long the oldest of what waits for any link has waited",
+            self.lag_age.clone(),
         );
         registry.register(
             "replayed_events",
@@ -319,10 +327,10 @@ impl BrokerMeters {
         self.write_duration.observe(took);
     }
 
-    /// How many events wait for the gateway that is furthest behind, and how many bytes for the link with
-    /// the most.
-    pub(super) fn lag(&self, events: usize, bytes: usize) {
+    /// How far links are behind.
+    pub(super) fn lag(&self, Lag { events, bytes, age }: Lag) {
         self.lag_events.set(events as u64);
         self.lag_bytes.set(bytes as u64);
+        self.lag_age.set(age.as_secs_f64());
     }
 }

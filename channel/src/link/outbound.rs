@@ -266,6 +266,13 @@ impl Outbound {
         (state.event_ends.len(), state.outbox.queued_bytes())
     }
 
+    /// How many bytes were written since the link began, and where those that wait end.
+    pub fn progress(&self) -> (u64, u64) {
+        let state = self.lock();
+        let written = state.outbox.written_bytes();
+        (written, written + state.outbox.queued_bytes() as u64)
+    }
+
     /// Accepts no more frames, writes those that wait, then ends the link.
     pub fn finish(&self) {
         self.end(LinkPhase::Finishing);

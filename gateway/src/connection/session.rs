@@ -24,6 +24,7 @@ use crate::connection::socket::{Socket, Unsent};
 use crate::dialects::{Dialect, Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
 use crate::entrance::wish::Wish;
+use crate::meters::ClientLimit;
 use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry, Renew};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
@@ -150,7 +151,11 @@ impl Session {
 
     fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
         let rate = self.worker.config.limits.borrow().rates.joins;
-        match self.activity().joins.count(rate, Instant::now()) {
+        let paced = self.activity().joins.count(rate, Instant::now());
+        if paced != Paced::InTime {
+            self.worker.config.meters.client_limits.count(ClientLimit::Joins);
+        }
+        match paced {
             Paced::InTime => {}
             Paced::TooSoon => {
                 let per_second = rate.map_or(0, Rate::per_second);
@@ -209,6 +214,7 @@ impl Session {
     }
 
     fn refuse(&mut self, error: &RequestError) {
+        self.worker.config.meters.reached(ClientLimit::behind(error));
         if let RequestError::Publish(refused) = error {
             self.worker.config.meters.publishes.count((&refused.error).into());
         }

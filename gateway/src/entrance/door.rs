@@ -77,7 +77,7 @@ impl Door {
         let handshakes = Handshakes::new(config.max_tls_handshakes);
         Self {
             admissions: Admissions::new(config.clone()),
-            terms: Terms::new(config.user_timeout, config.limits.clone()),
+            terms: Terms::new(config.user_timeout, config.limits.clone(), config.meters.clone()),
             handle: Rc::new(WorkerHandle { registry, config: config.clone() }),
             config,
             worker,

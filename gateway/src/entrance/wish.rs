@@ -8,6 +8,9 @@ use crate::entrance::refusal::Refusal;
 use crate::history::History;
 use crate::resume::Since;
 
+/// The code of a refusal because of too many groups.
+pub const TOO_MANY_GROUPS: &str = "too_many_groups";
+
 /// Which groups a client asks for, besides everyone, and where its stream begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wish {
@@ -172,7 +175,7 @@ impl Wish {
         }
         if self.groups.len() > max_groups {
             return Err(Refusal::coded(
-                "too_many_groups",
+                TOO_MANY_GROUPS,
                 &format!(
                     "parameter group: more than {max_groups} groups, at most {max_groups} are \
                      accepted (the gateway's --max-groups)"

@@ -5,7 +5,7 @@ use campanile_messages::link::Gap;
 
 use super::label::{Label, label};
 use crate::access::Rejection;
-use crate::dialects::{Dialect, PublishError};
+use crate::dialects::{Dialect, PublishError, RequestError};
 use crate::resume::{Lost, Resumed};
 
 impl Label for Dialect {
@@ -99,6 +99,49 @@ impl From<&Crowded> for Limit {
             Crowded::Arrivals { .. } => Self::HandshakesPerAddress,
         }
     }
+}
+
+label! {
+    /// The limit that a connected client reached.
+    ClientLimit is "limit":
+    Messages = "max_messages_per_second",
+    Joins = "max_joins_per_second",
+    Publishes = "max_publishes_per_second",
+    Groups = "max_groups",
+    MessageBytes = "max_message",
+    Outbox = "max_outbox",
+}
+
+impl ClientLimit {
+    /// The limit because of which a message of a client is refused, if that is the reason.
+    pub fn behind(error: &RequestError) -> Option<Self> {
+        match error {
+            RequestError::TooManyGroups { .. } => Some(Self::Groups),
+            RequestError::Publish(refused) => match refused.error {
+                PublishError::RateLimited { .. } => Some(Self::Publishes),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The limit because of which a connection is closed with this code, if that is the reason.
+    pub fn closes_with(code: Closed) -> Option<Self> {
+        match code {
+            Closed::TooBig => Some(Self::MessageBytes),
+            Closed::TooSlow => Some(Self::Outbox),
+            _ => None,
+        }
+    }
+}
+
+label! {
+    /// What became of a TLS handshake with a client.
+    TlsHandshake is "result":
+    Completed = "completed",
+    Failed = "failed",
+    Late = "late",
+    Gone = "gone",
 }
 
 label! {

@@ -24,7 +24,7 @@ impl GatewayMeters {
             opened: Dialect::ALL.iter().map(|dialect| self.opened.of(*dialect)).sum(),
             closed: by_word(&self.closed),
             refused: by_word(&self.refused),
-            limits: by_word(&self.limits),
+            limits: by_word(&self.limits).into_iter().chain(by_word(&self.client_limits)).collect(),
             deliveries: self.sum(|worker| &worker.deliveries),
             delivered_bytes: self.sum(|worker| &worker.delivered_bytes),
             slow_closed: self.closed.of(Closed::TooSlow),
@@ -62,7 +62,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::meters::Written;
+    use crate::meters::{Limit, Written};
 
     #[test]
     fn a_summary_has_the_numbers_of_all_workers() {
@@ -77,12 +77,15 @@ mod tests {
             meters.opened(dialect);
         }
         meters.ended(Dialect::V1, 4_001);
+        meters.limits.count(Limit::Unauthenticated);
         meters.link_up();
         meters.link_up();
         let totals = meters.totals();
         assert_eq!((totals.opened, totals.deliveries, totals.delivered_bytes), (3, 5, 50));
         assert_eq!((totals.slow_closed, totals.reconnects), (1, 1));
         assert_eq!(totals.closed, CountsByWord::from([("4001".to_owned(), 1)]));
+        let limits = ["max_outbox", "max_unauthenticated"].map(|limit| (limit.to_owned(), 1));
+        assert_eq!(totals.limits, limits.into());
         let now = [("events", 0), ("plain", 1), ("v1", 1)];
         assert_eq!(meters.connections(), now.map(|(word, n)| (word.to_owned(), n)).into());
         let deliveries = meters.deliveries();

@@ -21,6 +21,7 @@ use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::{Ending, Unsent};
 use crate::dialects::RequestError;
 use crate::limits::GatewayLimits;
+use crate::meters::{ClientLimit, GatewayMeters};
 use crate::websocket::close::{CloseCause, CloseCode};
 
 /// How many bytes one read asks for: enough for many small messages, and few enough for the messages
@@ -38,13 +39,18 @@ pub struct Terms {
     /// How long what still waits for a client may take to leave after a close.
     flush_limit: Duration,
     limits: watch::Receiver<Arc<GatewayLimits>>,
+    meters: GatewayMeters,
 }
 
 impl Terms {
     /// After a close, what still waits for a client may take up to `flush_limit` to leave. `limits` has
-    /// the rates of messages.
-    pub fn new(flush_limit: Duration, limits: watch::Receiver<Arc<GatewayLimits>>) -> Arc<Self> {
-        Arc::new(Self { flush_limit, limits })
+    /// the rates of messages. `meters` counts what exceeds them.
+    pub fn new(
+        flush_limit: Duration,
+        limits: watch::Receiver<Arc<GatewayLimits>>,
+        meters: GatewayMeters,
+    ) -> Arc<Self> {
+        Arc::new(Self { flush_limit, limits, meters })
     }
 }
 
@@ -140,8 +146,13 @@ impl Incoming {
     /// does not heed that is closed.
     fn is_in_time(&mut self, message: &Message) -> bool {
         let rate = self.terms.limits.borrow().rates.messages;
-        match self.pace.count(rate, Instant::now()) {
-            Paced::InTime => return true,
+        let paced = self.pace.count(rate, Instant::now());
+        if paced == Paced::InTime {
+            return true;
+        }
+        self.terms.meters.client_limits.count(ClientLimit::Messages);
+        match paced {
+            Paced::InTime => {}
             Paced::TooSoon if matches!(message, Message::Ping(_) | Message::Pong) => {}
             Paced::TooSoon => {
                 let per_second = rate.map_or(0, Rate::per_second);

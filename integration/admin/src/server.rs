@@ -33,6 +33,7 @@ use tracing::{debug, error};
 use crate::access::{Access, Wanted};
 use crate::entrance::{Entrance, Seat};
 use crate::guard::{Guard, refusal, said};
+use crate::health::{Health, HealthCheck};
 use crate::scrape::Scrape;
 
 /// The most connections at a time. Scrapers and load balancers need a few.
@@ -49,20 +50,6 @@ const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long answers may still take at the end.
 const SHUTDOWN_SECONDS: u64 = 1;
-
-/// Whether one service of the process can serve.
-pub struct HealthCheck {
-    /// What it is called.
-    pub service: &'static str,
-    /// Why it cannot serve now, in one word; `None` if it can.
-    pub hindrance: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
-}
-
-impl fmt::Debug for HealthCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthCheck").field("service", &self.service).finish_non_exhaustive()
-    }
-}
 
 /// Adds pages to the listener. Each of them asks the [`Guard`] first, which is in the data of the app.
 #[derive(Clone)]
@@ -107,7 +94,9 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let AdminConfig { access, keys, registry, health, mounted, tls, watchdog } = config;
+    let AdminConfig { access, keys, mut registry, health, mounted, tls, watchdog } = config;
+    let health = Health::of(health);
+    registry.register_collector(Box::new(health.clone()));
     let guard = Guard::new(access, keys, tls.is_some());
     // It ends with this function.
     let mut reports = JoinSet::new();
@@ -219,7 +208,7 @@ async fn admit(
 struct Front {
     guard: Guard,
     registry: Registry,
-    health: Vec<HealthCheck>,
+    health: Health,
     /// All paths, with commas between them.
     paths: String,
 }
@@ -272,16 +261,9 @@ async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
 
 impl Front {
     fn ready(&self) -> HttpResponse {
-        let hindered =
-            self.health.iter().find_map(|check| Some((check.service, (check.hindrance)()?)));
-        match hindered {
+        match self.health.hindrance() {
             None => said(StatusCode::OK, "ok"),
-            Some((_, word)) if self.health.len() == 1 => {
-                said(StatusCode::SERVICE_UNAVAILABLE, word)
-            }
-            Some((service, word)) => {
-                said(StatusCode::SERVICE_UNAVAILABLE, &format!("{service} {word}"))
-            }
+            Some(words) => said(StatusCode::SERVICE_UNAVAILABLE, &words),
         }
     }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use campanile_channel::publishing::Target;
 use campanile_channel::spans::{Operation, Span};
 use campanile_messages::link::Tally;
-use campanile_messages::{Audience, SpanId, TraceContext};
+use campanile_messages::{Audience, InstanceId, SpanId, TraceContext};
 use opentelemetry::trace::{self, Link, SpanContext, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
@@ -15,12 +15,12 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use crate::exposure::Service;
 
 /// The service that the spans are of. What OTEL_RESOURCE_ATTRIBUTES says is added.
-pub fn resource(service: Service, instance: u64) -> Resource {
+pub fn resource(service: Service, instance: InstanceId) -> Resource {
     let name = format!("campanile-{}", service.name());
     let attributes = [
         KeyValue::new("service.name", name),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        KeyValue::new("service.instance.id", format!("{instance:016x}")),
+        KeyValue::new("service.instance.id", instance.to_string()),
     ];
     Resource::builder().with_attributes(attributes).build()
 }
@@ -32,10 +32,10 @@ pub fn data(span: Span) -> SpanData {
     let mut links = SpanLinks::default();
     if operation == Operation::Deliver {
         // By the conventions, who gets a message links to the span that made it.
-        links.links.push(Link::with_context(context(parent, parent.span)));
+        links.links.push(Link::with_context(context(parent, parent.span, true)));
     }
     SpanData {
-        span_context: context(parent, id),
+        span_context: context(parent, id, false),
         parent_span_id: trace::SpanId::from_bytes(parent.span.bytes()),
         parent_span_is_remote: true,
         span_kind: kind(operation),
@@ -53,13 +53,13 @@ pub fn data(span: Span) -> SpanData {
     }
 }
 
-/// A span of a trace.
-fn context(of: TraceContext, span: SpanId) -> SpanContext {
+/// A span of a trace, and whether it is another process'.
+fn context(of: TraceContext, span: SpanId, is_remote: bool) -> SpanContext {
     SpanContext::new(
         trace::TraceId::from_bytes(of.trace.bytes()),
         trace::SpanId::from_bytes(span.bytes()),
         TraceFlags::new(of.flags),
-        false,
+        is_remote,
         TraceState::default(),
     )
 }
@@ -205,6 +205,7 @@ mod tests {
         assert_eq!((&*data.name, data.span_kind), ("deliver group", SpanKind::Consumer));
         let [link] = &data.links[..] else { panic!("{:?}", data.links) };
         assert_eq!(link.span_context.span_id(), data.parent_span_id);
+        assert!(link.span_context.is_remote() && !data.span_context.is_remote());
         assert_eq!(link.span_context.trace_id(), data.span_context.trace_id());
         let shown = shown(&data.attributes);
         assert_eq!(shown[2], "messaging.operation.type=process");

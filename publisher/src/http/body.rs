@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -78,8 +79,10 @@ async fn read_all(
         }
     };
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk
-            .map_err(|error| ApiError::Http(HttpError::BrokenBody { reason: error.to_string() }))?;
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::Incomplete(_) | PayloadError::Io(_) => HttpError::BodyCutOff,
+            error => HttpError::BrokenBody { reason: error.to_string() },
+        })?;
         reading.sent_bytes += chunk.len();
         if reading.sent_bytes > max_sent_bytes {
             return Err(too_large);

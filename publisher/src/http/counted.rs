@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use campanile_channel::publishing::{Push, Receipt};
 
 use super::traced::PushSpan;
-use super::{Success, limit, status};
+use super::{HttpError, Success, limit, status};
 use crate::access_log::{Asked, Lines, Source};
 use crate::error::{Answered, ApiError};
 use crate::meters::{Kind, PublisherMeters, Results};
@@ -75,8 +75,13 @@ impl CountedRequest {
         Self { meters, kind: Some(Kind::Push), pusher, span: None, log }
     }
 
-    /// Counts what is answered.
+    /// Counts what is answered. Who ended the connection within the body is most probably gone, and counts as
+    /// such, whatever is still written.
     pub(super) fn answered(&mut self, performed: &Result<Success, ApiError>) {
+        if matches!(performed, Err(ApiError::Http(HttpError::BodyCutOff))) {
+            self.gone();
+            return;
+        }
         let kind = self.kind.take();
         if let Some(span) = self.span.take() {
             span.answered(performed);
@@ -122,6 +127,15 @@ impl CountedRequest {
         lines.log(Source { kind, key: self.key(), peer: *peer });
     }
 
+    /// Counts a request that has had no answer, and whose caller is gone.
+    fn gone(&mut self) {
+        if let Some(kind) = self.kind.take() {
+            self.meters.pushed(kind, None, self.key(), 1);
+            self.log(kind, [None]);
+        }
+        self.span = None;
+    }
+
     fn key(&self) -> &str {
         self.pusher.as_ref().map_or("", Pusher::name)
     }
@@ -129,10 +143,7 @@ impl CountedRequest {
 
 impl Drop for CountedRequest {
     fn drop(&mut self) {
-        if let Some(kind) = self.kind {
-            self.meters.pushed(kind, None, self.key(), 1);
-            self.log(kind, [None]);
-        }
+        self.gone();
     }
 }
 

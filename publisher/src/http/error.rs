@@ -26,7 +26,10 @@ pub enum HttpError {
     /// A GET with a body, which would be ignored.
     #[error("a GET has its content in the parameter content: send a body with POST")]
     BodyOfGet,
-    /// The body ended early, or it is not what its headers say.
+    /// The caller ended the connection, or at least its side of it, within the body.
+    #[error("the body is broken: the connection ended before it was complete")]
+    BodyCutOff,
+    /// The body is not what its headers say.
     #[error("the body is broken: {reason}")]
     BrokenBody {
         /// It contains nothing that the caller has sent.

@@ -94,6 +94,7 @@ fn of_http(error: &HttpError) -> StatusCode {
         | HttpError::TwoKeys
         | HttpError::UnknownSubprotocol { .. }
         | HttpError::InvalidCompression(_)
+        | HttpError::BodyCutOff
         | HttpError::BrokenBody { .. } => StatusCode::BAD_REQUEST,
         HttpError::NoKey { .. } | HttpError::UnknownKey => StatusCode::UNAUTHORIZED,
         HttpError::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,

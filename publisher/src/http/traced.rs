@@ -80,6 +80,10 @@ impl PushSpan {
 
     /// Finishes the span with the answer to its request.
     pub(super) fn answered(mut self, performed: &Result<Success, ApiError>) {
+        if is_forbidden(performed) {
+            // Who may not push decides about no trace.
+            self.spans = Spans::default();
+        }
         self.outcome = match performed {
             Ok(Success::Receipt(Receipt::Accepted(accepted))) => Ok(Some(accepted.position)),
             Ok(Success::Batch(_, answers, _)) if answers.iter().any(Result::is_err) => {
@@ -94,6 +98,19 @@ impl PushSpan {
     /// The context in which the broker and the gateways make their spans.
     fn context(&self) -> TraceContext {
         TraceContext { span: self.id, ..self.parent }
+    }
+}
+
+/// Whether all that was asked for is refused because the caller may not do it.
+fn is_forbidden(performed: &Result<Success, ApiError>) -> bool {
+    let is_forbidden = |error: &ApiError| matches!(status(error).as_u16(), 401 | 403);
+    match performed {
+        Err(error) => is_forbidden(error),
+        Ok(Success::Batch(_, answers, _)) => {
+            let mut answers = answers.iter();
+            answers.len() > 0 && answers.all(|answered| answered.as_ref().is_err_and(&is_forbidden))
+        }
+        Ok(_) => false,
     }
 }
 
@@ -122,6 +139,7 @@ mod tests {
 
     use super::*;
     use crate::http::HttpError;
+    use crate::push::BadRequest;
 
     const HEADER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -173,15 +191,24 @@ mod tests {
         let mut span = begin(&Spans::to(kept.clone()), &[HEADER]).unwrap();
         let mut push = push("hello");
         span.follow(&mut push);
-        let error = HttpError::NoKey { in_url: false };
-        span.answered(&Err(error.into()));
+        span.answered(&Err(HttpError::BodyOfGet.into()));
         let span = kept.one();
         assert_eq!(span.parent.to_string(), HEADER);
         assert_eq!(push.trace, Some(TraceContext { span: span.id, ..span.parent }));
         assert_ne!(span.id, span.parent.span);
         assert_eq!((span.target, span.body_bytes, span.batch), (Some(push.target), Some(5), None));
-        assert_eq!(span.error.as_deref(), Some("401"));
+        assert_eq!(span.error.as_deref(), Some("400"));
         assert!(span.start <= span.end);
+    }
+
+    #[test]
+    fn who_may_not_push_makes_no_span() {
+        let kept = Kept::default();
+        let not_allowed = BadRequest::NotAllowed { scope: "everyone".to_owned() };
+        for error in [HttpError::UnknownKey.into(), ApiError::from(not_allowed)] {
+            begin(&Spans::to(kept.clone()), &[HEADER]).unwrap().answered(&Err(error));
+        }
+        assert_eq!(kept.0.lock().unwrap().len(), 0);
     }
 
     #[test]

@@ -24,8 +24,8 @@ impl Broker {
     }
 
     /// Notes how far links are behind.
-    pub(super) fn note_lag(&self) {
-        let (events, bytes) = self.links.lag();
-        self.meters.lag(events, bytes);
+    pub(super) fn note_lag(&mut self) {
+        let lag = self.links.lag(self.clock.now());
+        self.meters.lag(lag);
     }
 }

@@ -211,9 +211,15 @@ async fn operators_see_how_far_the_slowest_gateway_is_behind() {
     test.broker.send(Tick).await.unwrap();
     assert_eq!((&*test.shown("link_lag_events"), &*test.shown("link_events_total")), ("3", "3"));
     assert_eq!(test.shown("link_lag_bytes"), outbound.queued_bytes().to_string());
+    let age = || test.shown("link_lag_seconds").parse::<f64>().unwrap();
+    test.until(|| age() > 0.1).await;
     drop(gateway);
     test.until(|| test.shown("link_lag_events") == "0").await;
     assert_eq!(test.shown("links{role=\"gateway\"}"), "0");
+    // Nobody writes the answers to the publisher, either.
+    assert!(age() > 0.1);
+    drop(publisher);
+    test.until(|| age() == 0.0).await;
 }
 
 #[actix::test]

@@ -12,7 +12,7 @@ use super::Session;
 use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::Unsent;
 use crate::dialects::{Publish, PublishError, RefusedPublish};
-use crate::meters::PublishResult;
+use crate::meters::{ClientLimit, PublishResult};
 use crate::publishing::room::UnderWay;
 use crate::publishing::submitter::Submitter;
 use crate::publishing::user_rates::Refused;
@@ -56,7 +56,9 @@ impl Session {
             Paced::InTime => {}
             Paced::TooSoon => return Err(too_often()),
             Paced::GoesOn => {
-                self.worker.config.meters.publishes.count(PublishResult::RateLimited);
+                let meters = &self.worker.config.meters;
+                meters.publishes.count(PublishResult::RateLimited);
+                meters.client_limits.count(ClientLimit::Publishes);
                 self.line().close(CloseCode::RateLimited, Unsent::Flush);
                 return Ok(());
             }

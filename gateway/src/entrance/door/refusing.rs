@@ -13,6 +13,8 @@ use super::{Decision, Door, come_back};
 use crate::config::GatewayConfig;
 use crate::entrance::ends::{REFUSAL_LIMIT, end, last_message, read_head};
 use crate::entrance::refusal::Refusal;
+use crate::entrance::wish::TOO_MANY_GROUPS;
+use crate::meters::ClientLimit;
 use crate::websocket::{CloseCode, Upgrade};
 
 impl Door {
@@ -102,6 +104,7 @@ impl Door {
 
     /// Counts a refusal with its status, unless it is the answer to a preflight request.
     fn count_by_status(&self, refusal: &Refusal) {
+        self.count_groups(refusal);
         if refusal.status != 204 {
             self.config.meters.refused.count(refusal.status.into());
         }
@@ -109,8 +112,15 @@ impl Door {
 
     /// Counts a refusal with its close code.
     pub(super) fn count_by_message(&self, refusal: &Refusal) {
+        self.count_groups(refusal);
         let code = refusal.close_code().map_or(0, CloseCode::code);
         self.config.meters.refused.count(code.into());
+    }
+
+    /// Counts the limit of groups, if that is the reason.
+    fn count_groups(&self, refusal: &Refusal) {
+        let is_reached = refusal.code == TOO_MANY_GROUPS;
+        self.config.meters.reached(is_reached.then_some(ClientLimit::Groups));
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::Door;
 use crate::entrance::seats::Seat;
+use crate::meters::TlsHandshake;
 
 impl Door {
     /// Serves a connection that begins with a TLS handshake.
@@ -33,14 +34,22 @@ impl Door {
     ) -> Option<Stream> {
         let Some(settings) = &self.config.tls else { return Some(tcp.into()) };
         let accepted = tls::accept(tcp, peer.ip(), settings, &self.handshakes);
+        let counted = &self.config.meters.tls_handshakes;
         match timeout_at(deadline, accepted).await {
-            Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(NoStream::Gone)) => {}
+            Ok(Ok(stream)) => {
+                counted.count(TlsHandshake::Completed);
+                return Some(stream);
+            }
+            Ok(Err(NoStream::Gone)) => counted.count(TlsHandshake::Gone),
             Ok(Err(no_stream)) => {
+                counted.count(TlsHandshake::Failed);
                 self.log_no_tls(peer, &no_stream.to_string());
                 no_stream.end().await;
             }
-            Err(_) => self.log_no_tls(peer, "the handshake took too long"),
+            Err(_) => {
+                counted.count(TlsHandshake::Late);
+                self.log_no_tls(peer, "the handshake took too long");
+            }
         }
         None
     }
