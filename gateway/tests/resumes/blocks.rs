@@ -135,7 +135,8 @@ fn the_link_is_resumed_at_the_end_of_a_block() {
     publish(&link);
     expect_events(&mut client, 0);
     link.send([FromBroker::Mark { head: end_of(15) }]);
-    assert_eq!(client.json(), json!({"type": "position", "id": at(end_of(15)).to_string()}));
+    // The gateway has read it then.
+    link.said();
     drop(link);
     let link = script.accept(at(end_of(19)), Some(Gap::Expired));
     assert_eq!(cursor(&link), Some(at(end_of(15))));
