@@ -102,7 +102,7 @@ impl Exchange {
     pub fn new(start: Start) -> Self {
         let Start { now, durability, identity, keeps, log: opening, events, ids, .. } = start;
         let last = opening.head;
-        // The events are appended below, after which the log ends where it ended before.
+        // The events are appended below, after which the log is told where it ended before.
         let head = events.first().map_or(last, |first| first.sequence - 1);
         let mut log = Log::new(Opening { head, ..opening });
         let mut intake = Intake::new(last, start.max_ids);
@@ -118,6 +118,7 @@ impl Exchange {
             // Events that are on disk only because a publisher may repeat them exceed the log's bound.
             log.trim(now, &mut trim);
         }
+        log.advance(last);
         let mut exchange = Self {
             durability,
             identity,
@@ -336,8 +337,7 @@ impl Exchange {
 
     /// Whether anything is kept that expires.
     pub fn remembers(&self) -> bool {
-        let is_log_empty = self.log.tail() == self.log.head().sequence;
-        !(is_log_empty && self.intake.ids.is_empty() && self.intake.publishers.is_empty())
+        !(self.log.is_empty() && self.intake.ids.is_empty() && self.intake.publishers.is_empty())
     }
 
     /// From now on no publish and no new link is accepted.

@@ -15,6 +15,9 @@ pub fn not_kept(position: Position, broker: &BrokerTrace) -> String {
             "the position belongs to another log than the present one, which ends at {head}: nothing is \
              kept of earlier logs"
         ),
+        Some(head) if broker.tail >= head.sequence => {
+            "the broker does not keep the event any more: it has none now".to_owned()
+        }
         _ => format!(
             "the broker does not keep the event any more: the oldest that it has is {}",
             Position { epoch: position.epoch, sequence: broker.tail + 1 }
@@ -83,7 +86,8 @@ pub fn shown_gateway(
 /// each of these says so. One that had not come to the position may still get it.
 pub fn with_unsent(gateways: Vec<Value>, position: Position, broker: &BrokerTrace) -> Vec<Value> {
     let sent = gateways.iter().filter(|gateway| gateway["sent"] == true).count();
-    let is_settled = broker.event.as_ref().is_some_and(|event| sent >= event.gateways as usize);
+    let sent_to = broker.event.as_ref().and_then(|event| event.gateways);
+    let is_settled = sent_to.is_some_and(|gateways| sent >= gateways as usize);
     let has_passed = |gateway: &Value| {
         let at = gateway["position"].as_str().and_then(|at| at.parse::<Position>().ok());
         at.is_some_and(|at| at.epoch == position.epoch && at.sequence >= position.sequence)
@@ -170,6 +174,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_event_that_is_not_kept_has_a_reason() {
+        let position = Position { epoch: 1, sequence: 0x20001 };
+        let reason = |epoch, tail| {
+            let head = Some(Position { epoch, sequence: 0x5ffff });
+            not_kept(position, &BrokerTrace { head, tail, ..BrokerTrace::default() })
+        };
+        let gone = "the broker does not keep the event any more: ";
+        let oldest = Position { epoch: 1, sequence: 0x30001 };
+        assert_eq!(reason(1, 0x30000), format!("{gone}the oldest that it has is {oldest}"));
+        assert_eq!(reason(1, 0x5ffff), format!("{gone}it has none now"));
+        assert!(reason(2, 0x30000).starts_with("the position belongs to another log"));
+    }
+
+    #[test]
     fn who_was_not_sent_an_event_is_known_when_all_others_have_it() {
         let position = Position { epoch: 1, sequence: 5 };
         let of = |sent: Option<bool>, sequence| {
@@ -188,8 +206,9 @@ mod tests {
             parts.collect::<Vec<_>>()
         };
         let [yes, no, unknown] = [(Some(true), true), (Some(false), true), (None, false)];
-        assert_eq!(sent_to(1), [yes, no, unknown, no]);
-        assert_eq!(sent_to(2), [yes, unknown, unknown, no]);
+        assert_eq!(sent_to(Some(1)), [yes, no, unknown, no]);
+        assert_eq!(sent_to(Some(2)), [yes, unknown, unknown, no]);
+        assert_eq!(sent_to(None), [yes, unknown, unknown, no]);
     }
 
     fn logged(traced: TracedEvent) -> LoggedEvent {
@@ -200,8 +219,8 @@ mod tests {
             accepted: None,
             stored: None,
             released: None,
-            gateways: 0,
-            matched: 0,
+            gateways: Some(0),
+            matched: Some(0),
             id: None,
         }
     }

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::{Agreement, Features, HelloAnswer};
-use campanile_messages::link::{LogIdentity, LogKind, Number, Role, Welcome};
+use campanile_messages::link::{LogIdentity, LogKind, Matched, Number, Role, Welcome};
 use campanile_messages::{Durability, FromBroker, Hello, Position, ToBroker};
 
 use super::Script;
@@ -97,7 +97,7 @@ impl PublishingLink {
 
     /// Accepts a publish under this sequence.
     pub fn accept(&mut self, number: Number, sequence: u64) {
-        let (gateways, matched, counting, away) = (1, 1, 0, 0);
-        self.send(FromBroker::Accepted { number, sequence, gateways, matched, counting, away });
+        let matched = Some(Matched { gateways: 1, connections: 1 });
+        self.send(FromBroker::Accepted { number, sequence, matched, counting: 0, away: 0 });
     }
 }
