@@ -30,8 +30,9 @@ struct Dialect {
     surplus: &'static [u8],
     /// The features that are agreed with it.
     agreed: &'static [u8],
-    /// The last field of an event and a publish (who it is from: nobody) and of an answer (that it has no
-    /// counts: it has). The first peers of version 4 did not know it; whoever has a later field writes it.
+    /// The last field of an event and a publish (who it is from: nobody), of an answer (that it has no
+    /// counts: it has) and of a welcome (whose log it is: not said). The first peers of version 4 did not
+    /// know it; whoever has a later field writes it.
     left_out: &'static [u8],
 }
 
