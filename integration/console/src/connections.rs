@@ -81,6 +81,7 @@ async fn user(
         "connections": connections.iter().map(shown).collect::<Vec<_>>(),
         "left_out": left_out,
         "silent": answered.silent,
+        "silent_left_out": answered.silent_left_out,
     }))
 }
 
@@ -120,7 +121,10 @@ async fn disconnect_user(
 
 fn ended(all: DisconnectedSummary, answered: &Replies) -> HttpResponse {
     let DisconnectedSummary { ended, ending } = all;
-    crate::json(&json!({ "disconnected": ended, "ending": ending, "silent": answered.silent }))
+    let Replies { silent, silent_left_out, .. } = answered;
+    crate::json(&json!({
+        "disconnected": ended, "ending": ending, "silent": silent, "silent_left_out": silent_left_out,
+    }))
 }
 
 /// Reads the path of a request that may only look.

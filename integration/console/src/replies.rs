@@ -20,13 +20,15 @@ pub struct Replies {
     answers: Vec<Answer>,
     /// Those that have not, as they are shown.
     pub silent: Vec<Value>,
+    /// How many more of these there are.
+    pub silent_left_out: u64,
 }
 
 impl Replies {
     /// Reads the answers to a question about connections, which these were asked.
     pub fn of(answered: Answered, to: Asked) -> Self {
         let Answered { broker, answers, silent } = answered;
-        let BrokerSummary { links, away, .. } = match broker {
+        let BrokerSummary { links, away, away_left_out, .. } = match broker {
             Answer::Summary(Summary::Broker(broker)) => *broker,
             _ => BrokerSummary::default(),
         };
@@ -56,7 +58,7 @@ impl Replies {
         without_answer.sort_unstable();
         let silent =
             without_answer.into_iter().map(|(who, reason)| silent_one(who, reason, &links));
-        Self { answers: replies, silent: silent.collect() }
+        Self { answers: replies, silent: silent.collect(), silent_left_out }
     }
 
     /// The answer if every gateway that was asked is silent.

@@ -179,6 +179,7 @@ fn shown(
         "event": shown_event(position, broker, publisher.map(|(i, p)| (i, address(i), p))),
         "gateways": with_unsent(gateways, position, broker),
         "silent": silent,
+        "silent_left_out": broker.away_left_out,
     });
     if let Some(at) = at {
         trace["connection"] = match found {

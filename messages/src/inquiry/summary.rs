@@ -74,6 +74,8 @@ pub struct BrokerSummary {
     /// What it has done.
     pub totals: BrokerTotals,
     /// How long its writes took; nothing without a data directory.
+    /// How many more there are.
+    pub away_left_out: u64,
     pub writes: HistogramSummary,
     /// What its process takes; `None` if the system does not say.
     pub usage: Option<UsageSummary>,
