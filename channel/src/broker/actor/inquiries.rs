@@ -45,6 +45,8 @@ impl Broker {
             let message = FromBroker::Asking { number, instances, content };
             self.links.offer(link, message);
         }
+    /// Somebody wants to know how everybody fares.
+    Summary,
     }
 
     fn trace(&self, position: Position, at: Option<Address>) -> Answer {
@@ -56,6 +58,7 @@ impl Broker {
             links: self.links.addresses(),
             away,
             away_left_out,
+            Self::Summary => MAX_INQUIRIES - KEPT_INQUIRIES / 2,
             is_gateway_away: at.is_some_and(|at| self.exchange.is_away(at.worker, now)),
             ..self.exchange.trace(position, shown)
         })
@@ -98,7 +101,8 @@ impl Broker {
                 .filter_map(|(link, askable)| self.links.summary(*link, *askable))
                 .collect(),
             links_left_out: peers.len().saturating_sub(MAX_LISTED_LINKS) as u64,
-            away: self.exchange.away(self.clock.now()),
+            away,
+            away_left_out,
         }
     }
 }
