@@ -15,7 +15,7 @@ use campanile_messages::{Address, InstanceId, Position};
 use continued::{add_answer, ended_client};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shown::{not_kept, shown_connection, shown_event, shown_gateway, shown_silent, with_unsent};
+use shown::{not_kept, shown_connection, shown_event, shown_gateway, shown_silent};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +177,7 @@ fn shown(
     let mut trace = json!({
         "position": position.to_string(),
         "event": shown_event(position, broker, publisher.map(|(i, p)| (i, address(i), p))),
-        "gateways": with_unsent(gateways, position, broker),
+        "gateways": gateways,
         "silent": silent,
         "silent_left_out": broker.away_left_out,
     });
