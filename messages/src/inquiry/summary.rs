@@ -74,8 +74,6 @@ pub struct BrokerSummary {
     /// What it has done.
     pub totals: BrokerTotals,
     /// How long its writes took; nothing without a data directory.
-    /// How many more there are.
-    pub away_left_out: u64,
     pub writes: HistogramSummary,
     /// What its process takes; `None` if the system does not say.
     pub usage: Option<UsageSummary>,
@@ -86,6 +84,8 @@ pub struct BrokerSummary {
     pub links_left_out: u64,
     /// The gateways that have lost their links and may come back, at most [`MAX_LISTED_LINKS`].
     pub away: Vec<InstanceId>,
+    /// How many more there are.
+    pub away_left_out: u64,
 }
 
 /// The events that the broker keeps.

@@ -32,7 +32,6 @@ impl Broker {
                 Question::Summary
                 | Question::Connection(_)
                 | Question::User(_)
-        let left_out = away.len().saturating_sub(MAX_LISTED_LINKS);
                 | Question::Ended { .. }
                 | Question::Disconnect { .. },
             ) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
@@ -45,20 +44,17 @@ impl Broker {
             let message = FromBroker::Asking { number, instances, content };
             self.links.offer(link, message);
         }
-    /// Somebody wants to know how everybody fares.
-    Summary,
     }
 
     fn trace(&self, position: Position, at: Option<Address>) -> Answer {
         let (now, unix_now) = (self.clock.now(), unix_micros());
         let shown =
-        let (away, away_left_out) = self.exchange.away(now);
             |at: Duration| unix_now.saturating_sub(now.saturating_sub(at).as_micros() as u64);
+        let (away, away_left_out) = self.exchange.away(now);
         Traced::Broker(BrokerTrace {
             links: self.links.addresses(),
             away,
             away_left_out,
-            Self::Summary => MAX_INQUIRIES - KEPT_INQUIRIES / 2,
             is_gateway_away: at.is_some_and(|at| self.exchange.is_away(at.worker, now)),
             ..self.exchange.trace(position, shown)
         })
@@ -68,8 +64,8 @@ impl Broker {
     fn summary(&self) -> BrokerSummary {
         let Figures { counts, log_events, log_bytes, oldest_age, staged_bytes, .. } =
             self.exchange.figures(self.clock.now());
-        let (away, away_left_out) = self.exchange.away(self.clock.now());
         let peers: Vec<_> = self.exchange.peers().collect();
+        let (away, away_left_out) = self.exchange.away(self.clock.now());
         let listed = peers.iter().take(MAX_LISTED_LINKS);
         BrokerSummary {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -109,16 +105,4 @@ impl Broker {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[test]
-fn gateways_that_are_away_and_not_listed_are_counted() {
-    let mut broker = TestBroker::new();
-    for instance in 0..MAX_LISTED_LINKS as u64 + 2 {
-        let hello = Hello { instance: InstanceId(instance), role: gateway_role(&[]) };
-        let entered = broker.exchange.enter(hello, NOW).unwrap();
-        broker.exchange.remove(entered.link, NOW);
-    }
-    let (listed, left_out) = broker.exchange.away(NOW);
-    assert_eq!((listed.len(), left_out), (MAX_LISTED_LINKS, 2));
 }
