@@ -49,9 +49,11 @@ impl Clients {
         }
     }
 
-    /// Notes that this gateway has lost events up to a position.
-    pub fn note_gap(&mut self, gap: Gap, until: Position) {
-        self.trail.note_gap(gap, self.subscriptions.reached(), until, Instant::now());
+    /// Notes that this gateway has lost the events between two positions.
+    pub fn note_gap(&mut self, gap: Gap, cursor: Position, until: Position) {
+        // Up to there, it has got all that were for its connections.
+        self.reach(cursor);
+        self.trail.note_gap(gap, cursor.sequence, until, Instant::now());
         self.reach(until);
     }
 
