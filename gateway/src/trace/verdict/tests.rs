@@ -172,8 +172,16 @@ fn other_messages_may_be_what_waits() {
 fn a_connection_that_ended_got_nothing_later() {
     let mut facts = ended(facts(), 1000, 0);
     assert_eq!(everyone(21, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
-    assert_eq!(news(21, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
-    assert_eq!(news(15, &facts), Verdict::NeverListened);
+    let closed = Verdict::ClosedBefore { code: 1000, last: 20 };
+    let joining = ended(in_group(Listening::Awaits(3)), 1000, 0);
+    let joined = ended(in_group(Listening::After(15)), 1000, 0);
+    assert_eq!([&joined, &joining].map(|facts| news(21, facts)), [closed; 2]);
+    // It may be older than the end, and was not for this connection in any case.
+    assert_eq!([15, 21].map(|p| news(p, &facts)), [Verdict::NeverListened; 2]);
+    let left = ended(left(self::facts(), 12, 14), 1000, 0);
+    assert_eq!(news(21, &left), Verdict::LeftEarlier(14));
+    facts.known.groups_left_out = 1;
+    assert_eq!(news(21, &facts), closed);
     facts.known.overrun_by = Some(21);
     let overrun = Verdict::ClosedWhileWaiting { code: 1000, unsent_bytes: 0, is_certain: true };
     assert_eq!(everyone(21, &facts), overrun);
