@@ -167,7 +167,11 @@ impl Clients {
             is_ended,
             awaits_past: self.subscriptions.awaits_past(known.connection),
             left_groups: if is_of_this_log { departed } else { Vec::new() },
-            left_dropped: left_groups.dropped(known.connection),
+            left_dropped: match is_of_this_log {
+                true => left_groups.dropped(known.connection),
+                // With the log, all of them were forgotten.
+                false => known.last,
+            },
             loss: self.trail.gaps.loss(position, is_ended.then_some(known.ended)),
             known,
         }

@@ -229,6 +229,10 @@ fn what_is_not_known_any_more_is_not_denied() {
     facts.left_dropped = 15;
     assert_eq!([15, 16].map(|p| news(p, &facts)), [Verdict::Forgotten, Verdict::NeverListened]);
     assert_eq!(everyone(15, &facts), Verdict::Written);
+    // The connection may have joined the group with an earlier position.
+    assert_eq!(news(5, &facts), Verdict::Forgotten);
+    facts.left_dropped = 9;
+    assert_eq!(news(5, &facts), Verdict::ConnectedLater(Some(10)), "others had left groups");
     facts.left_dropped = 0;
     facts.known.groups_left_out = 1;
     assert_eq!(news(15, &facts), Verdict::Forgotten);
