@@ -194,8 +194,9 @@ fn what_was_replayed_before_another_log_began_is_not_denied() {
     client.say(&json!({"type": "join", "group": "news", "since": at(2).to_string()}));
     let (number, audiences, _) = link.fetch();
     link.send(past(number, &audiences, &[event(3, &news(), "three")]));
-    assert_eq!(client.json()["recovered"], true);
     client.expect_event(3, "three");
+    assert_eq!(client.json()["recovered"], true);
+    assert_eq!(client.json()["type"], "position");
     client.say(&json!({"type": "leave", "group": "news"}));
     assert_eq!(client.json()["type"], "left");
     drop(client);
