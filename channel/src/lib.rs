@@ -18,8 +18,8 @@ pub mod watchdog;
 
 pub use durations::DurationHistogram;
 pub use link::{
-    Full, LinkTls, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client,
-    outbox, proof, unchanging,
+    Full, LinkTls, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, brokers,
+    client, outbox, proof, unchanging,
 };
 pub use spans::Spans;
 pub use tls::TlsSettings;

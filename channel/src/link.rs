@@ -7,12 +7,15 @@
 
 mod attempts;
 mod backoff;
+pub mod brokers;
 pub mod client;
+mod connecting;
 mod frames;
 mod halves;
 mod outbound;
 pub mod outbox;
 pub mod proof;
+mod round;
 mod secrets;
 mod secure;
 mod write_loop;
@@ -27,6 +30,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use brokers::UnfitBroker;
 pub(crate) use frames::FrameReader;
 pub(crate) use halves::{LinkStream, WriteHalf};
 pub use outbound::Outbound;
@@ -86,6 +90,9 @@ pub(crate) enum LinkError {
     /// The broker and this side do not have the same secret.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// The broker does not belong to the cluster that this side knows.
+    #[error(transparent)]
+    Unfit(#[from] UnfitBroker),
     /// The broker ended the link and gave this reason.
     #[error("the broker says: {0}")]
     Goodbye(String),

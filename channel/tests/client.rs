@@ -133,6 +133,7 @@ fn empty_log() -> Welcome {
         head: Position { epoch: 1, sequence: 0 },
         durability: Durability::Memory,
         workers: vec![WorkerId(1), WorkerId(2)],
+        log: None,
     }
 }
 

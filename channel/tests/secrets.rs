@@ -71,7 +71,7 @@ impl Owner {
         secrets: watch::Receiver<Arc<Secrets>>,
     ) -> UnboundedReceiver<bool> {
         let (told, facts) = unbounded_channel();
-        let endpoint = Endpoint { broker: broker.to_string(), tls: None, secrets };
+        let endpoint = Endpoint { broker: broker.to_string().into(), tls: None, secrets };
         let owner = Self { instance: InstanceId(rand::random()), told };
         let pulse = Watchdog::none().watch("link");
         actix::spawn(hold(owner.start(), endpoint, 1 << 20, pulse, async || ()));
@@ -213,7 +213,7 @@ async fn accept(listener: &TcpListener) -> (Peer, Bytes) {
 
 fn welcome() -> EncodedFrame {
     let head = Position { epoch: 1, sequence: 0 };
-    let welcome = Welcome { head, durability: Durability::Memory, workers: vec![] };
+    let welcome = Welcome { head, durability: Durability::Memory, workers: vec![], log: None };
     encode_answer(&HelloAnswer::welcome(welcome))
 }
 

@@ -12,7 +12,7 @@ use bytes::{BufMut, BytesMut};
 use campanile_channel::broker::BrokerConfig;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
 use campanile_channel::{Outbound, Watchdog};
-use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::link::{InterestChange, Matched, Role, Welcome};
 use campanile_messages::{Durability, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId};
 use harness::{Peer, TestBroker, event, group, publish, within};
 use tokio::net::TcpListener;
@@ -30,9 +30,9 @@ struct Dialect {
     surplus: &'static [u8],
     /// The features that are agreed with it.
     agreed: &'static [u8],
-    /// The last field of an event and a publish, who it is from: nobody. The first peers of version 4 did
-    /// not know it; whoever has a later field writes it.
-    from: &'static [u8],
+    /// The last field of an event and a publish (who it is from: nobody) and of an answer (that it has no
+    /// counts: it has). The first peers of version 4 did not know it; whoever has a later field writes it.
+    left_out: &'static [u8],
 }
 
 const LIMITS: [u8; 11] = *b"\x92\xce\x01\x01\x00\x00\xce\x01\x00\x00\x00";
@@ -43,7 +43,7 @@ const THIS: Dialect = Dialect {
     more: 0,
     surplus: b"",
     agreed: b"\x90",
-    from: b"",
+    left_out: b"",
 };
 
 /// One version, one feature and one field in each struct more, and larger frames.
@@ -54,7 +54,7 @@ const LATER: Dialect = Dialect {
     // A map, so that what is skipped is not one byte.
     surplus: b"\x81\xa3new\x92\x01\x02",
     agreed: b"\x91\xaeclient_publish",
-    from: b"\xc0",
+    left_out: b"\xc0",
 };
 
 impl Dialect {
@@ -90,16 +90,21 @@ impl Dialect {
         let len = 0x93 + self.more;
         let agreement = [&[len, 4][..], self.terms, self.surplus].concat();
         let head = self.fields(&[b"\x01", b"\x00"]);
-        let welcome = self.fields(&[&head, b"\xa6Memory", b"\x92\x01\x02"]);
+        let fields: [&[u8]; 3] = [&head, b"\xa6Memory", b"\x92\x01\x02"];
+        let welcome = match self.left_out {
+            b"" => self.fields(&fields),
+            // Nothing of the log, which the first peers of version 4 did not know.
+            _ => self.fields(&[&fields[..], &[b"\xc0"]].concat()),
+        };
         let answer = self.fields(&[&agreement, &welcome]);
         frame(&[b"\xa9campanile", self.versions, b"\x81\xa7Welcome", &answer])
     }
 
-    /// A message whose last field says who it is from.
-    fn message_of_nobody(&self, name: &str, fields: &[&[u8]], content: &[u8]) -> Vec<u8> {
-        match self.from {
+    /// A message without its last field, which was added later.
+    fn message_without_last(&self, name: &str, fields: &[&[u8]], content: &[u8]) -> Vec<u8> {
+        match self.left_out {
             b"" => self.message(name, fields, content),
-            from => self.message(name, &[fields, &[from]].concat(), content),
+            nil => self.message(name, &[fields, &[nil]].concat(), content),
         }
     }
 
@@ -157,7 +162,7 @@ async fn a_broker_works_with(dialect: Dialect) {
     let (mut publisher, answer) = enter(&broker, dialect.publisher()).await;
     assert_eq!(answer[..agreed.len()], agreed, "{answer:x?}");
     let head: [&[u8]; 7] = [b"\x01", b"\x01", b"\xa1k", b"\xcd\x13\x88", NEWS, b"\xc0", b"\xa1t"];
-    publisher.send_bytes(&dialect.message_of_nobody("Publish", &head, b"\xc4\x02hi")).await;
+    publisher.send_bytes(&dialect.message_without_last("Publish", &head, b"\xc4\x02hi")).await;
 
     let count = said(&mut gateway).await;
     let begins = b"\x81\xa5Count\x93\x92";
@@ -326,6 +331,7 @@ async fn a_client_works_with(dialect: Dialect) {
         head: Position { epoch: 1, sequence: 0 },
         durability: Durability::Memory,
         workers: vec![WorkerId(1), WorkerId(2)],
+        log: None,
     };
     assert_eq!(next(&mut facts).await, Told::Up(welcome));
     let interest = b"\x81\xa8Interest\x92\x01\x91\x92\x81\xa5Group\xa4news\x03";
@@ -334,7 +340,7 @@ async fn a_client_works_with(dialect: Dialect) {
     let from = dialect.fields(&[b"\x01", b"\x00"]);
     broker.send_bytes(&dialect.message("Attached", &[&from, b"\xc0"], b"")).await;
     let head: [&[u8]; 4] = [b"\x01", NEWS, b"\xc0", b"\xa1t"];
-    broker.send_bytes(&dialect.message_of_nobody("Event", &head, b"\xc4\x02hi")).await;
+    broker.send_bytes(&dialect.message_without_last("Event", &head, b"\xc4\x02hi")).await;
     let attached = FromBroker::Attached { from: Position { epoch: 1, sequence: 0 }, gap: None };
     assert_eq!(next(&mut facts).await, Told::Said(attached));
     assert_eq!(next(&mut facts).await, Told::Said(event(1, group("news"), "hi").into()));
@@ -348,15 +354,15 @@ async fn a_client_works_with(dialect: Dialect) {
     let publish = b"\x81\xa7Publish\x97\x01\x01\xc0\xc0\x81\xa5Group\xa4news\xc0\xa1t\xc4\x02hi";
     assert_eq!(said(&mut broker).await, publish);
     let fields: [&[u8]; 6] = [b"\x01", b"\x05", b"\x01", b"\x03", b"\x00", b"\x00"];
-    broker.send_bytes(&dialect.message("Accepted", &fields, b"")).await;
-    let accepted = FromBroker::Accepted {
-        number: 1,
-        sequence: 5,
-        gateways: 1,
-        matched: 3,
-        counting: 0,
-        away: 0,
-    };
+    broker.send_bytes(&dialect.message_without_last("Accepted", &fields, b"")).await;
+    let matched = Some(Matched { gateways: 1, connections: 3 });
+    let accepted = FromBroker::Accepted { number: 1, sequence: 5, matched, counting: 0, away: 0 };
+    assert_eq!(next(&mut facts).await, Told::Said(accepted));
+    // Of a repeat, a broker that has restarted since does not know who listened.
+    let unknown: [&[u8]; 7] = [b"\x02", b"\x06", b"\x00", b"\x00", b"\x00", b"\x01", b"\xc3"];
+    broker.send_bytes(&dialect.message("Accepted", &unknown, b"")).await;
+    let accepted =
+        FromBroker::Accepted { number: 2, sequence: 6, matched: None, counting: 0, away: 0 };
     assert_eq!(next(&mut facts).await, Told::Said(accepted));
 }
 

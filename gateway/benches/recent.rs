@@ -33,7 +33,7 @@ fn full(groups: u64, len: usize) -> Recent {
     let mut recent = Recent::new(MAX_BYTES);
     for sequence in 1..=MANY {
         let (audience, event) = event(sequence, groups, len);
-        recent.add(sequence, &audience, event);
+        recent.add(sequence - 1, &audience, event);
         recent.trim(false);
     }
     recent
@@ -54,7 +54,7 @@ fn add(criterion: &mut Criterion) {
                 };
                 let add = |(audience, event): (Audience, Arc<Framed>)| {
                     added += 1;
-                    recent.add(added, &audience, event);
+                    recent.add(added - 1, &audience, event);
                     recent.trim(false);
                     audience
                 };

@@ -105,8 +105,10 @@ export const shellQuote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const plural = (count, noun) => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 
 export function describeReceipt({ matched, gateways, written, durability, position }) {
-  if (matched === undefined) return `accepted: written to ${plural(written, 'connection')}`;
-  const reach = `accepted: matched ${plural(matched, 'connection')} on ${plural(gateways, 'gateway')}`;
+  if (position === undefined) return `accepted: written to ${plural(written, 'connection')}`;
+  const reach = matched === undefined
+    ? 'accepted before; how many listened is not known any more'
+    : `accepted: matched ${plural(matched, 'connection')} on ${plural(gateways, 'gateway')}`;
   return `${reach} (durability ${durability}, position ${position})`;
 }
 

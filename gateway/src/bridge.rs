@@ -28,10 +28,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_channel::brokers::UnfitBroker;
 use campanile_channel::client::{Endpoint, Introduce, LinkDown, LinkUp, Received, hold};
 use campanile_channel::watchdog::{Watchdog, attend};
 use campanile_messages::link::{DirectOutcome, RequestTicket, Tally};
 use campanile_messages::{FromBroker, Hello, InstanceId, ToBroker};
+use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::bridge::core::{BridgeEffect, Core};
@@ -76,6 +78,8 @@ pub(crate) struct Bridge {
     vitals: Vitals,
     /// Called once, when the workers have their ids.
     ready: Option<Ready>,
+    /// Gets the reason if no broker can be the gateway's.
+    unfit: Option<oneshot::Sender<UnfitBroker>>,
     watchdog: Watchdog,
 }
 
@@ -88,7 +92,7 @@ impl Bridge {
         config: &GatewayConfig,
         workers: Vec<Worker>,
         audiences: Arc<AtomicUsize>,
-        ready: Ready,
+        (ready, unfit): (Ready, oneshot::Sender<UnfitBroker>),
         health: Health,
     ) -> Self {
         Self {
@@ -108,6 +112,7 @@ impl Bridge {
             inquiries: [0; 2],
             vitals: Vitals::new(config),
             ready: Some(ready),
+            unfit: Some(unfit),
             watchdog: config.watchdog.clone(),
         }
     }
@@ -125,10 +130,14 @@ impl Actor for Bridge {
                 deliveries.has_room().await;
             }
         };
-        let (owner, broker) = (ctx.address(), self.broker.clone());
+        let (owner, broker, unfit) = (ctx.address(), self.broker.clone(), self.unfit.take());
         let pulse = self.watchdog.watch("gateway's link");
         actix_rt::spawn(async move {
-            hold(owner, broker, MAX_LINK_QUEUE_BYTES, pulse, has_room).await;
+            let held = hold(owner, broker, MAX_LINK_QUEUE_BYTES, pulse, has_room).await;
+            if let (Err(reason), Some(unfit)) = (held, unfit) {
+                // A gateway that is shutting down need not know.
+                let _ = unfit.send(reason);
+            }
         });
         ctx.run_interval(TICK, |bridge, ctx| bridge.tick(Instant::now(), ctx));
     }

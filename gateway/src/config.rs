@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use campanile_channel::brokers::Brokers;
 use campanile_channel::watchdog::Watchdog;
 use campanile_channel::{LinkTls, Spans, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
@@ -19,8 +20,8 @@ use crate::meters::GatewayMeters;
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
-    /// Where the broker listens, `HOST:PORT`.
-    pub broker: String,
+    /// Where the broker listens; or several brokers that share one log, of which it uses one.
+    pub broker: Brokers,
     /// Whom links to the broker trust over TLS, and who this gateway is. `None` means that they are not
     /// encrypted.
     pub broker_tls: Option<LinkTls>,
@@ -143,7 +144,7 @@ impl GatewayConfig {
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
-            broker: "127.0.0.1:2206".to_owned(),
+            broker: "127.0.0.1:2206".into(),
             secrets: unchanging(Secrets::default()),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             publisher_url: None,

@@ -23,6 +23,7 @@ use campanile_messages::{InstanceId, UserName};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::error;
 
 use crate::config::GatewayConfig;
 use room::Room;
@@ -63,7 +64,11 @@ impl Desk {
         let link = actix_rt::spawn(async move {
             opened.notified().await;
             let pulse = watchdog.watch("gateway's publishing link");
-            hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {}).await;
+            let held = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {}).await;
+            if let Err(reason) = held {
+                // Nobody publishes before the gateway's other link has found a broker.
+                error!(%reason, "what clients publish cannot reach the broker");
+            }
         });
         let room = Room::new(config.max_pending_bytes);
         let users = Mutex::new(UserRates::new());

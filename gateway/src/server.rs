@@ -15,13 +15,13 @@ use campanile_channel::watchdog::Pulse;
 use campanile_edge::most_exposed;
 use campanile_messages::{InstanceId, WorkerId};
 use socket2::SockRef;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::bridge::heads::PositionSource;
-use crate::bridge::{Bridge, Finish, Worker};
+use crate::bridge::{Bridge, Finish, Ready, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Signal};
 use crate::entrance::acceptor::{Acceptor, Arrival};
@@ -43,7 +43,9 @@ const FINISH_LIMIT: Duration = Duration::from_secs(1);
 /// Must be called inside an actix `System`.
 ///
 /// # Errors
-/// If there is no listener, or the system cannot set it up. Nothing that a peer does is an error.
+/// If there is no listener, or the system cannot set it up; or if the first broker that is found cannot be
+/// the gateway's, because it does not share its log with the others that were given. Nothing else that a peer
+/// does is an error.
 pub async fn serve(
     config: GatewayConfig,
     listeners: Vec<TcpListener>,
@@ -64,6 +66,7 @@ pub async fn serve(
     let health = config.health.clone();
     let instance = config.instance.unwrap_or_else(|| InstanceId(rand::random()));
     let (desk, desk_link) = Desk::start(&config, instance);
+    let (unfit, is_unfit) = oneshot::channel();
     let (mut workers, mut registries) = (Vec::new(), Vec::new());
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
@@ -72,8 +75,8 @@ pub async fn serve(
             start_registry(i, &on, &config, shared)
         };
         (workers, registries) = handles.map(start).unzip();
-        let ready = Box::new(ready);
-        Bridge::new(instance, &config, workers.clone(), audiences.clone(), ready, health.clone())
+        let told = (Box::new(ready) as Ready, unfit);
+        Bridge::new(instance, &config, workers.clone(), audiences.clone(), told, health.clone())
     });
     let source = PositionSource::new(bridge.clone().recipient(), config.clone(), listens_on);
     let unauthenticated = Unauthenticated::new(config.limits.clone());
@@ -92,7 +95,10 @@ pub async fn serve(
     let acceptor = Acceptor::start(listeners, seats.clone(), doors, settings, newcomers, pulse)?;
     let mut reports = JoinSet::new();
     reports.spawn_local(incidents::report(config.incidents.clone()));
-    shutdown.await;
+    let unfit = tokio::select! {
+        Ok(reason) = is_unfit => Some(reason),
+        () = shutdown => None,
+    };
     // From here on, new clients are turned away, and health checks are still answered.
     health.begin_drain();
     info!(connections = seats.taken(), "shutting down, closing the connections");
@@ -113,7 +119,7 @@ pub async fn serve(
     for arbiter in arbiters {
         arbiter.stop();
     }
-    Ok(())
+    unfit.map_or(Ok(()), |reason| Err(io::Error::other(reason)))
 }
 
 /// Sets the socket options that every accepted connection inherits from its listener.

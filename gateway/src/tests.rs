@@ -19,7 +19,7 @@ use world::{Act, Origin, World};
 fn origin() -> impl Strategy<Value = Origin> {
     prop_oneof![
         2 => Just(Origin::Nowhere),
-        8 => (0u64..6).prop_map(Origin::Before),
+        8 => (0usize..6).prop_map(Origin::Before),
         1 => (1u64..4).prop_map(Origin::Ahead),
         1 => Just(Origin::Ahead(1_000)),
         1 => Just(Origin::OtherEpoch),
@@ -30,7 +30,9 @@ fn origin() -> impl Strategy<Value = Origin> {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        10 => (0usize..3).prop_map(Act::Publish),
+        7 => (0usize..3).prop_map(Act::Publish),
+        3 => (0usize..3, 0usize..3).prop_map(|(one, other)| Act::PublishBoth(one, other)),
+        2 => Just(Act::Mark),
         2 => Just(Act::DropOldest),
         1 => Just(Act::BeginEpoch),
         6 => (0usize..2, any::<[bool; 2]>(), origin()).prop_map(|(w, g, f)| Act::Connect(w, g, f)),

@@ -60,8 +60,11 @@ impl Gateway {
 
     /// A gateway on whatever listens at `broker`; it may never be ready.
     pub fn start_on(broker: SocketAddr, change: impl FnOnce(&mut GatewayConfig)) -> Self {
-        let mut config =
-            GatewayConfig { broker: broker.to_string(), workers: 1, ..GatewayConfig::default() };
+        let mut config = GatewayConfig {
+            broker: broker.to_string().into(),
+            workers: 1,
+            ..GatewayConfig::default()
+        };
         config.drain = std::time::Duration::ZERO;
         change(&mut config);
         let (listener, address) = bind();

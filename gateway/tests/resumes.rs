@@ -1,6 +1,8 @@
 //! Returning clients, and what their gateway requests on its link. A scripted broker sees every request, and
 //! sends messages at moments at which a real broker rarely would.
 
+#[path = "resumes/blocks.rs"]
+mod blocks;
 #[path = "resumes/bounds.rs"]
 mod bounds;
 #[path = "resumes/counting.rs"]

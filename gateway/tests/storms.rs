@@ -232,7 +232,7 @@ fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
 
 fn welcome(workers: &[u64]) -> EncodedFrame {
     let workers = workers.iter().copied().map(WorkerId).collect();
-    let welcome = Welcome { head: at(7), durability: Durability::Memory, workers };
+    let welcome = Welcome { head: at(7), durability: Durability::Memory, workers, log: None };
     encode_answer(&HelloAnswer::welcome(welcome))
 }
 

@@ -18,7 +18,7 @@ use crate::cli::{LinkFiles, ServiceArgs};
 use crate::exposure::Service;
 use crate::process_meters::Expiry;
 use crate::settings::{Wrong, tls};
-use crate::units::BrokerAddress;
+use crate::units::BrokerAddresses;
 
 /// The certificates of each service; a service without any speaks plain HTTP.
 #[derive(Debug, Default)]
@@ -125,7 +125,7 @@ fn read_broker(
 /// The settings of a link to a broker at this address, `None` if the broker does not speak TLS; and the
 /// certificate that the broker is shown.
 fn read_link(
-    broker: &BrokerAddress,
+    broker: &BrokerAddresses,
     files: &LinkFiles,
 ) -> Result<(Option<Arc<ClientConfig>>, Option<Certificate>), String> {
     let authorities = files.authorities.as_deref();
@@ -147,7 +147,8 @@ fn read_link(
         None if own.is_none() => Ok((None, None)),
         _ => Err(format!(
             "--broker-ca and --link-cert are for TLS, and --broker {broker} is without: accepted is \
-             tls://{broker}"
+             {}",
+            broker.over_tls()
         )),
     }
 }

@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(format!("{broker:?}"), format!("{:?}", BrokerConfig::default()));
         let gateway = up.gateway.config(GatewayConfig::default().broker, "").expect("valid");
         assert_eq!(format!("{gateway:?}"), format!("{:?}", GatewayConfig::default()));
-        let publisher = up.publisher.config("h:1".to_owned(), "").expect("valid");
+        let publisher = up.publisher.config("h:1".into(), "").expect("valid");
         assert_eq!(format!("{publisher:?}"), format!("{:?}", PublisherConfig::new("h:1")));
     }
 }

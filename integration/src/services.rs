@@ -75,7 +75,7 @@ pub async fn gateway(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.gateway.config(args.broker.host_port.to_string(), "")?;
+    let mut config = args.gateway.config((&args.broker).into(), "")?;
     config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
     config.tls = live.tls.gateway();
@@ -109,7 +109,7 @@ pub async fn publisher(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.publisher.config(args.broker.host_port.to_string(), "")?;
+    let mut config = args.publisher.config((&args.broker).into(), "")?;
     config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
     config.tls = live.tls.publisher();
@@ -158,13 +158,13 @@ pub async fn up(
     let pulse = watchdog.watch("up");
     let mut broker_config = args.broker.config()?;
     let storage = broker_config.storage.clone();
-    let mut gateway_config = args.gateway.config(link.to_string(), "gateway-")?;
+    let mut gateway_config = args.gateway.config(link.to_string().into(), "gateway-")?;
     gateway_config.publisher_url.get_or_insert_with(|| match addresses[2][0].ip() {
         // Whoever opens the page knows this host by a name, and reaches the publisher by it, too.
         ip if ip.is_unspecified() => format!(":{}", push.port()),
         _ => format!("{}://{push}", scheme(&live.tls.publisher())),
     });
-    let mut publisher_config = args.publisher.config(link.to_string(), "publisher-")?;
+    let mut publisher_config = args.publisher.config(link.to_string().into(), "publisher-")?;
     gateway_config.tls = live.tls.gateway();
     publisher_config.tls = live.tls.publisher();
     let schemes = [&gateway_config.tls, &publisher_config.tls].map(scheme);

@@ -1,5 +1,7 @@
 //! How addresses, durations, sizes and counts are written on the command line.
 
+mod brokers;
+
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
+
+pub use brokers::BrokerAddresses;
 
 /// How many connections may wait to be accepted, if the system allows it: the kernel must not refuse
 /// the clients that all come back after a restart.
@@ -60,34 +64,6 @@ impl FromStr for AdminAddress {
             "off" => Ok(Self::Off),
             _ => text.parse().map(Self::At).map_err(|error| format!("{error}, or off")),
         }
-    }
-}
-
-/// The address of a broker: `HOST:PORT`, or `tls://HOST:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerAddress {
-    /// Whether the link is sealed by TLS.
-    pub is_tls: bool,
-    pub host_port: HostPort,
-}
-
-impl FromStr for BrokerAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let sealed = text.strip_prefix("tls://");
-        let host_port = sealed.unwrap_or(text).parse();
-        let host_port = host_port.map_err(|error: String| {
-            format!("{error}; with tls:// before it, the link uses TLS")
-        })?;
-        Ok(Self { is_tls: sealed.is_some(), host_port })
-    }
-}
-
-impl fmt::Display for BrokerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.is_tls { "tls://" } else { "" };
-        write!(f, "{scheme}{}", self.host_port)
     }
 }
 

@@ -30,6 +30,7 @@ fn a_wrong_value_is_one_line_that_says_what_is_accepted() {
         ("broker", "--shutdown-limit", "5", "500ms"),
         ("gateway", "--listen", "localhost", "HOST:PORT"),
         ("gateway", "--broker", "::1:2206", "HOST:PORT"),
+        ("gateway", "--broker", "127.0.0.1:2206,b", "separated by commas"),
         ("gateway", "--workers", "0", "from 1 to 1024"),
         ("gateway", "--workers", "two", "from 1 to 1024"),
         ("gateway", "--max-groups", "-1", "from 0 to"),

@@ -243,7 +243,7 @@ async fn a_receipt_counts_the_gateways_and_connections_that_listen() {
     assert_eq!((first.gateways, first.matched), (1, 1));
     let second = push.receipt(&[("content", "hi"), ("to_group", "nobody")]).await;
     assert_eq!((second.gateways, second.matched), (0, 0));
-    assert_eq!((second.epoch, second.sequence), (first.epoch, first.sequence + 1));
+    assert!(second.epoch == first.epoch && second.sequence > first.sequence);
 
     let [worker, connection] = clients[0].address();
     let query = [(worker.0, &*worker.1), (connection.0, &*connection.1), ("content", "x")];

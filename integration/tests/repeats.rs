@@ -89,7 +89,7 @@ async fn ids_survive_a_broker_that_is_killed() {
         }
     }
     let last = cluster.push[0].receipt(&[("content", "last")]).await;
-    assert_eq!((last.epoch, last.sequence), (first.epoch, first.sequence + 1));
+    assert!(last.epoch == first.epoch && last.sequence > first.sequence);
     let mut contents = Vec::new();
     while contents.last().is_none_or(|content| content != "last") {
         let said = client.json().await;

@@ -293,6 +293,10 @@ fn flags_for_tls_of_links_that_contradict_each_other_are_an_error() {
     for (args, part) in [
         (vec!["gateway", "--broker", "tls://127.0.0.1:1"], "needs --broker-ca"),
         (vec!["publisher", "--broker", "127.0.0.1:1", "--broker-ca", &ca], "tls://127.0.0.1:1"),
+        (
+            vec!["gateway", "--broker", "127.0.0.1:1,127.0.0.1:2", "--broker-ca", &ca],
+            "accepted is tls://127.0.0.1:1,tls://127.0.0.1:2",
+        ),
         (vec!["publisher", "--link-cert", &cert], "--link-key"),
         (vec!["broker", "--client-ca", &ca], "--tls-cert"),
         (vec!["broker", "--tls-key", &key], "--tls-cert"),

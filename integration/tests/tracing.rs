@@ -249,8 +249,8 @@ async fn a_broker_of_an_older_release_is_sent_no_traces() {
         let mut link = script.accept_publisher_with(at(7), Features::default());
         let first = link.recv();
         let (number, sequence) = (1, 8);
-        let (gateways, matched, counting, away) = (0, 0, 0, 0);
-        link.send(FromBroker::Accepted { number, sequence, gateways, matched, counting, away });
+        let (matched, counting, away) = (None, 0, 0);
+        link.send(FromBroker::Accepted { number, sequence, matched, counting, away });
         first
     });
     assert!(matches!(first.await.expect("no panic"), ToBroker::Publish { number: 1, .. }));

@@ -41,6 +41,7 @@
 //! long ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a
 //! program, and [`ContentKind`](crate::ContentKind) in the head of a frame.
 
+mod accepted;
 mod bounded;
 mod contents;
 mod greeting;
@@ -55,8 +56,12 @@ use crate::{
 };
 
 use bounded::{Bound, list};
-pub use greeting::{Durability, Hello, Role, Welcome};
-pub use parts::{DirectOutcome, Gap, InterestChange, Number, Refusal, RequestTicket, Tally, Want};
+pub use greeting::{
+    Durability, Hello, InvalidLogId, LogId, LogIdentity, LogKind, MAX_LOG_ID_BYTES, Role, Welcome,
+};
+pub use parts::{
+    DirectOutcome, Gap, InterestChange, Matched, Number, Refusal, RequestTicket, Tally, Want,
+};
 
 /// The most changes of one `Interest`: at most 2.6 MB of names.
 pub const MAX_CHANGES: usize = 10_000;
@@ -307,18 +312,17 @@ pub enum FromBroker<C = Content> {
         head: Position,
     },
     /// To a publisher: a `Publish` was accepted.
+    #[serde(with = "accepted")]
     Accepted {
         /// As in `Publish`.
         number: Number,
         /// The event's sequence in the log.
         sequence: u64,
-        /// How many gateways had connections that listen.
-        gateways: u32,
-        /// How many connections those were, as the gateways had reported them.
-        matched: u64,
-        /// How many gateways count the event. At most as many `Counted` follow.
+        /// How many listened; `None` of a repeat, if the broker does not know that any more.
+        matched: Option<Matched>,
+        /// How many gateways count the event. At most as many `Counted` follow. 0 without `matched`.
         counting: u32,
-        /// How many gateways cannot count it because they have lost their links.
+        /// How many gateways cannot count it because they have lost their links. 0 without `matched`.
         away: u32,
     },
     /// To a publisher: what happened to its event at one of the gateways that count it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use campanile_channel::brokers::Brokers;
 use campanile_channel::courier::Inquirer;
 use campanile_channel::{LinkTls, Secrets, SecretsNow, Spans, TlsSettings, Watchdog, unchanging};
 use campanile_edge::{AddressLimits, Exposure, Incidents, Keys, PerAddress};
@@ -22,8 +23,8 @@ use crate::{AllowHosts, AllowOrigins};
 /// The settings of a publisher. [`PublisherConfig::new`] returns the defaults.
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
-    /// The address of the broker, `HOST:PORT`. It is looked up at every attempt to connect.
-    pub broker: String,
+    /// Where the broker is; or several brokers that share one log, of which the publisher uses one.
+    pub broker: Brokers,
     /// Whom links to the broker trust over TLS, and who this publisher is. Default: none, they are not
     /// encrypted.
     pub broker_tls: Option<LinkTls>,
@@ -146,7 +147,7 @@ pub enum InvalidConfig {
 
 impl PublisherConfig {
     /// Returns the defaults, with the broker at `broker`.
-    pub fn new(broker: impl Into<String>) -> Self {
+    pub fn new(broker: impl Into<Brokers>) -> Self {
         Self {
             broker: broker.into(),
             secrets: unchanging(Secrets::default()),

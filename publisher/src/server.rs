@@ -18,6 +18,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use campanile_channel::TlsSettings;
+use campanile_channel::brokers::UnfitBroker;
 use campanile_channel::client::{Endpoint, hold};
 use campanile_channel::courier::LinkSign;
 use campanile_channel::publishing::WaitLimits;
@@ -52,8 +53,9 @@ const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// called within an actix `System`.
 ///
 /// # Errors
-/// A setting that is out of range (`InvalidInput`), an error of the listeners, or the end of a part that
-/// should have run until `shutdown`.
+/// A setting that is out of range (`InvalidInput`), an error of the listeners, the end of a part that
+/// should have run until `shutdown`, or a first broker that does not share its log with the others that were
+/// given.
 pub async fn serve(
     config: PublisherConfig,
     listeners: Vec<TcpListener>,
@@ -90,13 +92,19 @@ pub async fn serve(
     };
     let pulse = watchdog.watch("publisher's link");
     let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
-    let mut link = actix::spawn(link);
+    let (unfit, is_unfit) = oneshot::channel();
+    let mut link = actix::spawn(async move {
+        if let Err(reason) = link.await {
+            // A publisher that is shutting down need not know.
+            let _ = unfit.send(reason);
+        }
+    });
     let last_call = || courier.do_send(LastCall);
     let shutdown = async {
         shutdown.await;
         health.drain();
     };
-    let ended = run(server, shutdown, gone, config.shutdown_limit, last_call, async {
+    let ended = run(server, shutdown, (gone, is_unfit), config.shutdown_limit, last_call, async {
         // Without a link, there is no use in trying to make one.
         if let Ok(true) = courier.send(Finish).timeout(ANSWER_LIMIT).await {
             let _ = (&mut link).await;
@@ -116,7 +124,7 @@ pub async fn serve(
 async fn run(
     server: Server,
     shutdown: impl Future<Output = ()>,
-    courier_gone: oneshot::Receiver<()>,
+    (courier_gone, is_unfit): (oneshot::Receiver<()>, oneshot::Receiver<UnfitBroker>),
     limit: Duration,
     last_call: impl FnOnce(),
     finish: impl Future<Output = ()>,
@@ -131,6 +139,7 @@ async fn run(
         _ = courier_gone => {
             return Err(io::Error::other("the courier ended without being told to"));
         }
+        Ok(reason) = is_unfit => return Err(io::Error::other(reason)),
         () = shutdown => {}
     }
     info!("shutting down: answering the requests under way");

@@ -82,19 +82,20 @@ impl Broker {
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
         let found = config.storage.as_ref();
         let found = found.map(|storage| open(storage, &config.meters)).transpose()?;
-        let clock = found.as_ref().map(|(store, _)| store.clock());
-        Self::launch_on(config, clock.unwrap_or_else(|| Clock::starting_at(Duration::ZERO)), found)
+        let kept = found.as_ref().map(|(store, _)| (store.clock(), store.log_id()));
+        let fresh = || (Clock::starting_at(Duration::ZERO), rand::random());
+        Self::launch_on(config, kept.unwrap_or_else(fresh), found)
     }
 
     /// Like [`Broker::launch`], with an open store.
     fn launch_on(
         config: &BrokerConfig,
-        clock: Clock,
+        (clock, log_id): (Clock, u64),
         found: Option<(impl DurableStore, Recovered)>,
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
         let (gone, is_gone) = oneshot::channel();
         let (store, recovered) = found.unzip();
-        let exchange = exchange(config, clock.now(), recovered);
+        let exchange = exchange(config, clock.now(), log_id, recovered);
         let ctx = Context::new();
         let broker = ctx.address();
         let report = move |report| broker.do_send(Written(report));

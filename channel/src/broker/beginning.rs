@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use campanile_messages::Durability;
+use campanile_messages::link::LogIdentity;
 use tracing::info;
 
 use super::config::{BrokerConfig, Storage};
@@ -36,7 +37,12 @@ pub fn open(storage: &Storage, meters: &BrokerMeters) -> Result<(Store, Recovere
 }
 
 /// An exchange that continues with what an earlier broker left, if anything.
-pub fn exchange(config: &BrokerConfig, now: Duration, recovered: Option<Recovered>) -> Exchange {
+pub fn exchange(
+    config: &BrokerConfig,
+    now: Duration,
+    log_id: u64,
+    recovered: Option<Recovered>,
+) -> Exchange {
     let keeps = recovered.is_some();
     if !keeps {
         config.meters.epoch_began();
@@ -51,6 +57,7 @@ pub fn exchange(config: &BrokerConfig, now: Duration, recovered: Option<Recovere
     Exchange::new(Start {
         now,
         durability: durability.unwrap_or(Durability::Memory),
+        identity: LogIdentity::own(log_id),
         keeps,
         log: Opening {
             epoch,

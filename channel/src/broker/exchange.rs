@@ -12,7 +12,7 @@ mod traces;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::link::{InterestChange, LogIdentity, Role, Welcome};
 use campanile_messages::{Durability, FromBroker, Hello, InstanceId, ToBroker};
 
 use super::conversation::{Conversation, Violation};
@@ -53,6 +53,8 @@ pub struct Start {
     pub now: Duration,
     /// How durable an event must be before anybody sees it.
     pub durability: Durability,
+    /// Which log this is.
+    pub identity: LogIdentity,
     /// Whether there is a disk, to which [changes](Exchange::take_changes) go.
     pub keeps: bool,
     /// The log that was found, or a new one.
@@ -78,6 +80,7 @@ pub struct Start {
 /// The state of the broker: links and what they want, the log, and the worker ids.
 pub struct Exchange {
     durability: Durability,
+    identity: LogIdentity,
     keeps: bool,
     log: Log,
     intake: Intake,
@@ -97,9 +100,9 @@ pub struct Exchange {
 impl Exchange {
     /// A broker without links.
     pub fn new(start: Start) -> Self {
-        let Start { now, durability, keeps, log: opening, events, ids, .. } = start;
+        let Start { now, durability, identity, keeps, log: opening, events, ids, .. } = start;
         let last = opening.head;
-        // The events are appended below, after which the log ends where it ended before.
+        // The events are appended below, after which the log is told where it ended before.
         let head = events.first().map_or(last, |first| first.sequence - 1);
         let mut log = Log::new(Opening { head, ..opening });
         let mut intake = Intake::new(last, start.max_ids);
@@ -115,8 +118,10 @@ impl Exchange {
             // Events that are on disk only because a publisher may repeat them exceed the log's bound.
             log.trim(now, &mut trim);
         }
+        log.advance(last);
         let mut exchange = Self {
             durability,
+            identity,
             keeps,
             log,
             intake,
@@ -165,9 +170,9 @@ impl Exchange {
             self.remove(replaced, now);
         }
         self.next_link += 1;
-        let head = self.log.head();
+        let (head, log) = (self.log.head(), Some(self.identity.clone()));
         self.links.insert(link, Peer::new(hello.instance, conversation, head.sequence));
-        let welcome = Welcome { head, durability: self.durability, workers };
+        let welcome = Welcome { head, durability: self.durability, workers, log };
         Ok(Entered { link, welcome, replaced })
     }
 
@@ -332,8 +337,7 @@ impl Exchange {
 
     /// Whether anything is kept that expires.
     pub fn remembers(&self) -> bool {
-        let is_log_empty = self.log.tail() == self.log.head().sequence;
-        !(is_log_empty && self.intake.ids.is_empty() && self.intake.publishers.is_empty())
+        !(self.log.is_empty() && self.intake.ids.is_empty() && self.intake.publishers.is_empty())
     }
 
     /// From now on no publish and no new link is accepted.

@@ -46,13 +46,16 @@ pub struct Opening {
     pub keep_until: Duration,
 }
 
-/// The recent events of one epoch, in order, without a gap between their sequences.
+/// The recent events of one epoch, in order. Sequences grow, and there may be gaps between them.
 #[derive(Debug)]
 pub struct Log {
     epoch: u64,
     head: u64,
     entries: VecDeque<LogEntry>,
-    /// The sequences of the events that are kept for each audience, oldest first. No queue is empty.
+    /// How many events were dropped.
+    dropped: u64,
+    /// The events that are kept for each audience, oldest first: each by how many events of all audiences
+    /// were appended before it, so that it is found without a search. No queue is empty.
     by_audience: HashMap<Audience, VecDeque<u64>>,
     trimmed: Trimmed,
     kept_bytes: usize,
@@ -64,6 +67,7 @@ pub struct Log {
 /// An event as the log keeps it: encoded once, for live links and for gateways that come back.
 #[derive(Debug)]
 pub struct LogEntry {
+    sequence: u64,
     /// Who it is for.
     pub audience: Audience,
     /// The frame for gateways.
@@ -124,6 +128,7 @@ impl Log {
             epoch,
             head,
             entries: VecDeque::new(),
+            dropped: 0,
             by_audience: HashMap::new(),
             trimmed: Trimmed::new(floor, MAX_TRIMMED),
             kept_bytes: 0,
@@ -151,9 +156,19 @@ impl Log {
         Position { epoch: self.epoch, sequence: self.head }
     }
 
-    /// The sequence before that of the oldest event that is kept.
+    /// The sequence before that of the oldest event that is kept; the [`head`](Self::head) if none is.
     pub fn tail(&self) -> u64 {
-        self.head - self.entries.len() as u64
+        self.entries.front().map_or(self.head, |oldest| oldest.sequence - 1)
+    }
+
+    /// How many events are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no event is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// How much memory the events take, in bytes.
@@ -174,9 +189,14 @@ impl Log {
     /// Adds the next event, and returns its frame.
     ///
     /// # Panics
-    /// If its sequence is not the next one.
+    /// If its sequence is not above the head.
     pub fn append(&mut self, record: &Record) -> EncodedFrame {
-        assert_eq!(record.sequence, self.head + 1, "the log has no gaps");
+        assert!(
+            record.sequence > self.head,
+            "{} is not above the head, {}",
+            record.sequence,
+            self.head
+        );
         self.head = record.sequence;
         let (audience, content) = (record.audience.clone(), record.content.clone());
         let content_bytes = content.as_bytes().len();
@@ -186,11 +206,13 @@ impl Log {
         let from_bytes = from.as_ref().map_or(0, |user| user.len() as u8);
         let event = Event { sequence, audience: audience.clone(), except, content, from };
         let frame = FromBroker::Event(event).encode();
-        self.by_audience.entry(audience.clone()).or_default().push_back(record.sequence);
+        let appended = self.dropped + self.entries.len() as u64;
+        self.by_audience.entry(audience.clone()).or_default().push_back(appended);
         let at = record.at;
         let gateways = u16::try_from(record.gateways).unwrap_or(u16::MAX);
         let matched = u32::try_from(record.matched).unwrap_or(u32::MAX);
         let entry = LogEntry {
+            sequence,
             audience,
             frame: frame.clone(),
             content_bytes,
@@ -204,16 +226,21 @@ impl Log {
         frame
     }
 
+    /// Moves the head to where the log ends now, if it is beyond its last event.
+    pub fn advance(&mut self, head: u64) {
+        self.head = self.head.max(head);
+    }
+
     /// The kept events above a sequence, in order.
     pub fn after(&self, sequence: u64) -> impl Iterator<Item = &LogEntry> {
-        let skip = sequence.saturating_sub(self.tail());
-        self.entries.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
+        let seen = self.entries.partition_point(|entry| entry.sequence <= sequence);
+        self.entries.range(seen..)
     }
 
     /// The event with this sequence, if it is kept.
     pub fn entry(&self, sequence: u64) -> Option<&LogEntry> {
-        let place = sequence.checked_sub(self.tail() + 1)?;
-        self.entries.get(usize::try_from(place).ok()?)
+        let place = self.entries.binary_search_by_key(&sequence, |entry| entry.sequence).ok()?;
+        self.entries.get(place)
     }
 
     /// The sequence up to which events of an audience may be lost.
@@ -226,7 +253,6 @@ impl Log {
     /// Also returns how much was looked at. `max_bytes` above the bound of the log is taken for that bound.
     pub fn past(&self, want: &Want, max_bytes: u64) -> (Vec<Past>, Looked) {
         let max_bytes = max_bytes.min(self.max_bytes as u64);
-        let tail = self.tail();
         let mut pasts = Vec::with_capacity(want.audiences.len());
         // For each audience the newest event that was not looked at yet, the newest of all on top.
         let mut newest = BinaryHeap::new();
@@ -236,15 +262,15 @@ impl Log {
             let (audience, events) = (audience.clone(), Vec::new());
             let kept = self.by_audience.get(&audience).map_or(0, VecDeque::len);
             pasts.push(Past { audience, expired, complete_after, events });
-            newest
-                .extend(self.event_of(&pasts[place], kept).map(|sequence| (sequence, place, kept)));
+            newest.extend(self.event_of(&pasts[place], kept).map(|event| (event, place, kept)));
         }
         let (mut bytes, mut events) = (0, 0);
-        while let Some((sequence, place, kept)) = newest.pop() {
+        while let Some((event, place, kept)) = newest.pop() {
+            let entry = &self.entries[event];
+            let sequence = entry.sequence;
             if sequence <= pasts[place].complete_after {
                 continue;
             }
-            let entry = &self.entries[(sequence - tail - 1) as usize];
             pasts[place].events.push((sequence, entry.frame.clone()));
             bytes += entry.content_bytes as u64 + EACH_BYTES;
             events += 1;
@@ -262,9 +288,10 @@ impl Log {
         (pasts, Looked { bytes, events })
     }
 
-    /// The `kept`th of the events that are kept for an audience.
-    fn event_of(&self, past: &Past, kept: usize) -> Option<u64> {
-        self.by_audience.get(&past.audience)?.get(kept.checked_sub(1)?).copied()
+    /// The place of the `kept`th of the events that are kept for an audience.
+    fn event_of(&self, past: &Past, kept: usize) -> Option<usize> {
+        let appended = *self.by_audience.get(&past.audience)?.get(kept.checked_sub(1)?)?;
+        usize::try_from(appended - self.dropped).ok()
     }
 
     /// Drops events that exceed the bound, and as many expired ones as fit into one turn, and notes them
@@ -277,8 +304,9 @@ impl Log {
                 || may_expire && self.entries.len() > least_len && oldest.at + self.max_age <= now)
         {
             self.kept_bytes -= oldest.cost_bytes();
-            let sequence = self.tail() + 1;
-            let audience = self.entries.pop_front().expect("there is an oldest").audience;
+            let LogEntry { sequence, audience, .. } =
+                self.entries.pop_front().expect("there is an oldest");
+            self.dropped += 1;
             if let Some(kept) = self.by_audience.get_mut(&audience) {
                 kept.pop_front();
                 if kept.is_empty() {

@@ -11,7 +11,7 @@
 //! # What is checked at the start
 //! These checks are made in this order, and nothing is cut off before all others have passed: the
 //! directory is ours and not in use (`directory`); the journals continue each other (`journal`); the
-//! trees are whole (`trees`); the journals contain everything that was acknowledged (`mark`); the engine
+//! trees are whole (`trees`); the id of the log is one (`log_id`); the journals contain everything that was acknowledged (`mark`); the engine
 //! opens, and ends where its journals end; every event from the oldest to the head is there. An
 //! incomplete batch at the end of the journal that was not acknowledged is the trace of a crash and is
 //! cut off. Everything else is a [`StoreError`]: the broker never continues with fewer events or a new
@@ -46,6 +46,7 @@ mod directory;
 mod engine;
 mod error;
 mod journal;
+mod log_id;
 mod mark;
 mod opening;
 mod panics;
@@ -64,6 +65,7 @@ use super::clock::{self, Clock, ClockReading, Kernel};
 use super::record::{Changes, KnownId, Record};
 
 use batch::Edit;
+use continuity::Broken;
 use directory::Directory;
 use engine::Engine;
 pub use error::StoreError;
@@ -99,6 +101,7 @@ pub struct Store {
     mark: MarkFile,
     state: StoreState,
     clock: Clock,
+    log_id: u64,
     failed: bool,
     // Dropped last, because it holds the lock.
     directory: Directory,
@@ -142,6 +145,7 @@ impl Store {
             Unreadable::Damaged(what) => StoreError::damaged(dir, what),
         })?;
         trees::check(dir, &directory.store())?;
+        let kept_id = log_id::find(dir)?;
         let torn_bytes = opening::cut_torn_end(dir, &journals, mark, boot)?;
         let mut engine = Engine::open(dir, &directory.store(), journals.len_bytes)?;
         let mut state = opening::read_state(&engine, dir)?;
@@ -161,7 +165,11 @@ impl Store {
         let kernel = Kernel { boot, uptime: clock::uptime() };
         let clock = Clock::starting_at(opening::time(&state, &recovered, kernel));
         let mut edits = Vec::new();
-        if let Some(broken) = continuity::broken(&state.run, &run) {
+        let broken = continuity::broken(&state.run, &run);
+        // The original of a copy may be in use, so the copy is another log from now on.
+        let kept_id = kept_id.filter(|_| broken != Some(Broken::Copied));
+        let log_id = kept_id.map_or_else(|| log_id::renew(dir), Ok).map_err(io)?;
+        if let Some(broken) = broken {
             warn!(
                 dir = %dir.display(),
                 forgotten = recovered.events.len(),
@@ -188,7 +196,8 @@ impl Store {
         let mark = StoreMark { synced: state.changes, written: state.changes, boot };
         let mark = MarkFile::start(&directory.mark(), mark).map_err(io)?;
         directory.sync().map_err(io)?;
-        Ok((Self { engine, mark, state, clock, failed: false, directory }, recovered))
+        let store = Self { engine, mark, state, clock, log_id, failed: false, directory };
+        Ok((store, recovered))
     }
 
     pub fn dir(&self) -> &Path {
@@ -199,6 +208,11 @@ impl Store {
     /// that can be proven.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The random id of the log, which no other directory has.
+    pub fn log_id(&self) -> u64 {
+        self.log_id
     }
 
     /// The last sequence that was ever stored.

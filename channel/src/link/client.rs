@@ -1,26 +1,24 @@
 //! The end of a link in a gateway or publisher: connects to the broker again and again, and notifies
 //! the actor that owns the link of what happens on it.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
-use campanile_messages::frame::{decode_answer, encode_hello, encode_proof};
-use campanile_messages::hello::{Feature, Features, HelloAnswer, Nonce, Offer};
 use campanile_messages::link::Welcome;
-use campanile_messages::{DecodeError, FromBroker, Hello, ToBroker};
-use tokio::net::TcpStream;
+use campanile_messages::{FromBroker, Hello, ToBroker};
+use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::attempts::Attempts;
-use super::proof::{self, ProofError};
+use super::attempts::{Attempts, Failed};
+use super::brokers::{Brokers, UnfitBroker};
+use super::connecting::{Connected, connect};
+use super::round::{Round, Step};
 use super::secrets::Secrets;
-use super::secure::{LinkTls, seal};
-use super::{
-    FrameReader, LinkError, LinkStream, Outbound, SecretsNow, WriteHalf, prepare, unchanging,
-    write_out,
-};
+use super::secure::LinkTls;
+use super::{FrameReader, LinkError, Outbound, SecretsNow, WriteHalf, unchanging, write_out};
 use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 
 /// How long a broker may take to accept and welcome a link before the next attempt.
@@ -77,11 +75,11 @@ impl<A> LinkOwner for A where
 {
 }
 
-/// The broker of a cluster, as a client knows it.
+/// The brokers of a cluster, and how a client links with one of them.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// `HOST:PORT`, looked up at every attempt.
-    pub broker: String,
+    /// Where they are. Names are looked up at every attempt.
+    pub broker: Brokers,
     /// Links are sealed by TLS; `None` means that they are not.
     pub tls: Option<LinkTls>,
     /// What both sides prove, as it is at each attempt. If it is empty, any broker is accepted that asks
@@ -92,43 +90,75 @@ pub struct Endpoint {
 impl From<String> for Endpoint {
     /// A broker without a secret.
     fn from(broker: String) -> Self {
-        Self { broker, tls: None, secrets: unchanging(Secrets::default()) }
+        Self { broker: broker.into(), tls: None, secrets: unchanging(Secrets::default()) }
     }
 }
 
-/// Keeps a link to the broker until the owner is gone or has finished the link's [`Outbound`], which takes
+/// Keeps a link to a broker until the owner is gone or has finished the link's [`Outbound`], which takes
 /// up to `max_queued_bytes`. `ready` is awaited before each read, so that an owner that is behind can
-/// hold the broker back. That the broker cannot be reached is logged once per outage; a reason that the
-/// broker gives is logged whenever it changes.
+/// hold the broker back. Where there are several brokers, it begins at a random one, and when that fails goes
+/// to the next at once; it waits only after each has failed. That no broker can be reached is logged once per
+/// outage; a reason that a broker gives is logged whenever it changes.
 ///
 /// `pulse` beats on every turn of the link, but not while the link waits for an answer of the owner. So
 /// the watchdog notices both an owner and a link that hangs.
+///
+/// # Errors
+/// A broker that was found before there was any link is [unfit](UnfitBroker), which only a change of the
+/// settings can mend. Later ones are skipped.
 pub async fn hold<A: LinkOwner>(
     owner: Addr<A>,
-    Endpoint { broker, tls, secrets }: Endpoint,
+    Endpoint { broker: brokers, tls, secrets }: Endpoint,
     max_queued_bytes: usize,
     pulse: Pulse,
     mut ready: impl AsyncFnMut(),
-) {
+) -> Result<(), UnfitBroker> {
     let mut attempts = Attempts::new();
+    let mut round = Round::new(&brokers, None, &mut rand::rng());
     loop {
         pulse.turn().await;
         let hello = match owner.send(Introduce).timeout(ANSWER_LIMIT).await {
             Ok(hello) => hello,
-            Err(MailboxError::Closed) => return,
+            Err(MailboxError::Closed) => return Ok(()),
             Err(MailboxError::Timeout) => {
                 let error = LinkError::Unanswered(ANSWER_LIMIT);
-                return error!(%broker, %error, "the link to the broker is given up");
+                error!(%error, "the link to the broker is given up");
+                return Ok(());
             }
         };
+        let target = match round.next() {
+            Step::Over => {
+                pulse.during(sleep(attempts.wait(rand::random()))).await;
+                round = Round::new(&brokers, None, &mut rand::rng());
+                continue;
+            }
+            Step::LookUp(name) => {
+                match pulse.during(look_up(&name)).await {
+                    Ok(addresses) => round.found(name, addresses, &mut rand::rng()),
+                    Err(error) => note(attempts.failed(&name, &error, None), &name, &error),
+                }
+                continue;
+            }
+            Step::Try(target) => target,
+        };
+        let broker = target.to_string();
         let mut linked = None;
         let known = secrets.borrow().clone();
         let connected =
-            pulse.during(timeout(WELCOME_LIMIT, connect(&broker, tls.as_ref(), &hello, &known)));
-        let error = match connected.await {
-            Err(_) => LinkError::Silent(WELCOME_LIMIT),
-            Ok(Err(error)) => error,
-            Ok(Ok(Connected { write, reader, features, welcome, first })) => {
+            pulse.during(timeout(WELCOME_LIMIT, connect(&target, tls.as_ref(), &hello, &known)));
+        let connected = match connected.await {
+            Err(_) => Err(LinkError::Silent(WELCOME_LIMIT)),
+            Ok(connected) => connected,
+        };
+        let is_one_of_several = target.shares_name || brokers.addresses().len() > 1;
+        let accepted = connected.and_then(|connected| {
+            brokers.accept(&broker, connected.welcome.log.as_ref(), is_one_of_several)?;
+            Ok(connected)
+        });
+        let error = match accepted {
+            Err(LinkError::Unfit(unfit)) if !brokers.were_linked() => return Err(unfit),
+            Err(error) => error,
+            Ok(Connected { write, reader, features, welcome, first }) => {
                 info!(%broker, "linked to the broker");
                 attempts.succeeded();
                 linked = Some(Instant::now());
@@ -136,16 +166,33 @@ pub async fn hold<A: LinkOwner>(
                 outbound.agree(features);
                 let link = Link { reader, outbound };
                 match link.run(write, &owner, (welcome, first), &pulse, &mut ready).await {
-                    Ok(()) => return,
+                    Ok(()) => return Ok(()),
                     Err(error) => error,
                 }
             }
         };
-        if attempts.failed(&error, linked.map(|at| at.elapsed())) {
-            let error = shown(&error);
-            warn!(%broker, %error, "no link to the broker, waiting for it");
+        let failed = attempts.failed(&broker, &error, linked.map(|at| at.elapsed()));
+        note(failed, &broker, &error);
+        if failed.begins_round {
+            round = Round::new(&brokers, Some(target), &mut rand::rng());
         }
-        pulse.during(sleep(attempts.wait(rand::random()))).await;
+    }
+}
+
+/// The addresses of a broker's name.
+async fn look_up(name: &str) -> Result<Vec<SocketAddr>, LinkError> {
+    let found = timeout(WELCOME_LIMIT, lookup_host(name)).await;
+    let found: Vec<_> = found.map_err(|_| LinkError::Silent(WELCOME_LIMIT))??.collect();
+    match found.is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into()),
+        false => Ok(found),
+    }
+}
+
+fn note(failed: Failed, broker: &str, error: &LinkError) {
+    if failed.is_news {
+        let error = shown(error);
+        warn!(%broker, %error, "no link to the broker, waiting for it");
     }
 }
 
@@ -164,82 +211,6 @@ fn shown(error: &LinkError) -> String {
         }
     }
     shown
-}
-
-/// A link that the broker has welcomed, and that its owner does not know yet.
-struct Connected {
-    write: WriteHalf,
-    reader: FrameReader,
-    /// What both ends can do.
-    features: Features,
-    welcome: Welcome,
-    /// Messages that came along with the welcome.
-    first: Vec<FromBroker>,
-}
-
-async fn connect(
-    broker: &str,
-    tls: Option<&LinkTls>,
-    hello: &Hello,
-    secrets: &Secrets,
-) -> Result<Connected, LinkError> {
-    let stream = TcpStream::connect(broker).await?;
-    prepare(&stream)?;
-    let stream = match tls {
-        None => LinkStream::Plain(stream),
-        Some(tls) => seal(stream, broker, tls).await?,
-    };
-    let (read, mut write) = stream.into_split();
-    let mut reader = FrameReader::new(read);
-    let mut offer = Offer::ours(hello.clone(), Nonce(rand::random()));
-    if !secrets.is_empty() {
-        offer.features = offer.features.with(Feature::SECRET);
-    }
-    let offer = encode_hello(&offer);
-    write.send(&offer.head).await?;
-    let (mut answer, mut first) = answer(&mut reader).await?;
-    let mut is_proven = secrets.is_empty();
-    if let (frame, HelloAnswer::Challenge(challenge)) = &answer {
-        let proof = proof::answer(secrets, offer.payload(), challenge, frame)?;
-        if !first.is_empty() {
-            let reason = "frames between a challenge and its answer".to_owned();
-            return Err(DecodeError::Malformed(reason).into());
-        }
-        write.send(&encode_proof(&proof).head).await?;
-        (answer, first) = self::answer(&mut reader).await?;
-        is_proven = true;
-    }
-    let (agreement, welcome) = match answer.1 {
-        HelloAnswer::Welcome { .. } if !is_proven => return Err(ProofError::Unproven.into()),
-        HelloAnswer::Welcome { agreement, welcome } => (agreement.accept()?, welcome),
-        HelloAnswer::Challenge(_) => {
-            return Err(DecodeError::Malformed("a second challenge".to_owned()).into());
-        }
-        HelloAnswer::Refused { reason } => return Err(LinkError::Goodbye(reason)),
-    };
-    let first = first.into_iter().map(FromBroker::decode).collect::<Result<_, _>>()?;
-    Ok(Connected { write, reader, features: agreement.features, welcome, first })
-}
-
-/// The broker's next answer, with its frame and the frames that came along.
-async fn answer(reader: &mut FrameReader) -> Result<((Bytes, HelloAnswer), Vec<Bytes>), LinkError> {
-    let mut frames = reader.next_batch().await.map_err(or_alert)?;
-    let frame = frames.remove(0);
-    let answer = decode_answer(frame.clone())?;
-    Ok(((frame, answer), frames))
-}
-
-/// Recognises an alert of TLS (its type, its version and its length), which was read as the length of a
-/// frame.
-fn or_alert(error: LinkError) -> LinkError {
-    match error {
-        LinkError::Decode(DecodeError::TooLarge { len_bytes, .. })
-            if len_bytes >> 8 & 0xff_ff00 == 0x15_0300 =>
-        {
-            LinkError::SpeaksTls
-        }
-        error => error,
-    }
 }
 
 struct Link {

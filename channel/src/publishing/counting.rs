@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use campanile_messages::link::{Number, Tally};
+use campanile_messages::link::{Matched, Number, Tally};
 
 use super::receipt::{Accepted, Answer, Delivery, Receipt};
 
@@ -45,7 +45,8 @@ impl<C> Counting<C> {
             self.0.insert(number, count);
             return None;
         }
-        if count.away == 0 && count.accepted.gateways > 0 {
+        let has_passed = |Matched { gateways, .. }| count.away == 0 && gateways > 0;
+        if count.accepted.matched.is_none_or(has_passed) {
             // Gateways count an event while it passes. An event that was accepted before, under the
             // same id or on a link that broke, has already passed: nobody was asked to count, and
             // what was written is not zero but unknown.
@@ -81,8 +82,9 @@ impl<C> Count<C> {
     fn answer(self) -> Answer<C> {
         let Self { caller, mut accepted, to_come, away, sum, .. } = self;
         // If gateways are silent, what the broker knew of them is better than nothing.
-        let known = if to_come > 0 { accepted.matched } else { 0 };
-        accepted.matched = sum.matched.max(known);
+        let known = if to_come > 0 { accepted.matched } else { None };
+        let connections = sum.matched.max(known.map_or(0, |known| known.connections));
+        accepted.matched = accepted.matched.map(|matched| Matched { connections, ..matched });
         accepted.delivery = Some(Delivery {
             written: sum.written,
             too_slow: sum.too_slow,
@@ -104,8 +106,7 @@ mod tests {
         let accepted = Accepted {
             position: Position { epoch: 1, sequence: 2 },
             durability: Durability::Disk,
-            gateways,
-            matched: 120,
+            matched: Some(Matched { gateways, connections: 120 }),
             delivery: None,
         };
         Count { caller: "caller", accepted, to_come, away, sum: Tally::default(), until }
@@ -127,6 +128,7 @@ mod tests {
         let [written, too_slow, silent_gateways] = delivery;
         let delivery = Some(Delivery { written, too_slow, silent_gateways });
         let Count { accepted, .. } = count(0, 0, gateways, Instant::now());
+        let matched = Some(Matched { gateways, connections: matched });
         Some(Accepted { matched, delivery, ..accepted })
     }
 
@@ -169,6 +171,11 @@ mod tests {
         let Count { accepted: plain, .. } = count(0, 0, 2, Instant::now());
         let started = counting.start(1, count(0, 0, 2, Instant::now()));
         assert_eq!(started.map(|answer| answer.result), Some(Ok(Receipt::Accepted(plain))));
+        // Nor is one of which the broker does not even know who listened.
+        let unknown = Accepted { matched: None, ..plain };
+        let repeat = Count { accepted: unknown, ..count(0, 0, 0, Instant::now()) };
+        let started = counting.start(2, repeat);
+        assert_eq!(started.map(|answer| answer.result), Some(Ok(Receipt::Accepted(unknown))));
     }
 
     #[test]
@@ -184,6 +191,6 @@ mod tests {
         assert_eq!(counting.start(1, count(2, u32::MAX, 2, Instant::now())), None);
         counting.counted(1, tally(u64::MAX, u64::MAX, u64::MAX));
         let complete = completed(counting.counted(1, tally(1, 1, 1))).expect("complete");
-        assert_eq!(complete.matched, u64::MAX);
+        assert_eq!(complete.matched.map(|matched| matched.connections), Some(u64::MAX));
     }
 }

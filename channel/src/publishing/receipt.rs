@@ -1,5 +1,6 @@
 //! The answer to a push.
 
+use campanile_messages::link::Matched;
 use campanile_messages::{Durability, Position};
 
 use super::Failure;
@@ -20,11 +21,9 @@ pub struct Accepted {
     pub position: Position,
     /// What it survives.
     pub durability: Durability,
-    /// How many gateways had connections that listen.
-    pub gateways: u32,
-    /// How many connections listened: as the gateways had reported to the broker, or as they counted,
-    /// if there is a [`Delivery`].
-    pub matched: u64,
+    /// How many listened: the connections as the gateways had reported to the broker, or as they counted, if
+    /// there is a [`Delivery`]. `None` of a repeat, if the broker does not know that any more.
+    pub matched: Option<Matched>,
     /// What the gateways wrote, if the caller waited for that and it is known.
     pub delivery: Option<Delivery>,
 }

@@ -219,11 +219,11 @@ impl<C> Unanswered<C> {
     /// because then it is unknown what it did.
     pub fn answered(&mut self, message: &FromBroker) -> Option<Answer<C>> {
         match *message {
-            FromBroker::Accepted { number, sequence, gateways, matched, counting, away } => {
+            FromBroker::Accepted { number, sequence, matched, counting, away } => {
                 let handed = self.publishes.remove(number)?;
                 let Log { epoch, durability } = self.log?;
                 let position = Position { epoch, sequence };
-                let accepted = Accepted { position, durability, gateways, matched, delivery: None };
+                let accepted = Accepted { position, durability, matched, delivery: None };
                 match handed.push.wait {
                     Wait::Accepted => Some(handed.answer(Ok(Receipt::Accepted(accepted)))),
                     Wait::Delivered => {

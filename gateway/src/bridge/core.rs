@@ -252,7 +252,7 @@ impl Core {
         if sequence <= cursor.sequence {
             return;
         }
-        cursor.sequence = sequence;
+        let before = std::mem::replace(&mut cursor.sequence, sequence);
         let audience = event.audience.clone();
         // It is kept for a while, and must not keep alive the whole buffer that it arrived in.
         let framed = Framed::of_event(*cursor, event);
@@ -274,7 +274,9 @@ impl Core {
             report_sum(wanted.ticket, self.counts.begin(&wanted, workers), effects);
         }
         if self.interest.has(&audience) {
-            self.recent.add(sequence, &audience, framed);
+            // No event of this audience was left out since the stream came to `before`: the broker confirms
+            // interest before the first event that it brings.
+            self.recent.add(before, &audience, framed);
             self.trim();
         }
     }

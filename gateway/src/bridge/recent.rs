@@ -81,12 +81,13 @@ impl Recent {
         Self { tails: HashMap::new(), by_sequence: BTreeMap::new(), bytes: 0, max_bytes }
     }
 
-    /// Adds an event of the live stream. All later events of its audience must be added too, until the
-    /// audience is [forgotten](Self::forget).
-    pub fn add(&mut self, sequence: u64, audience: &Audience, event: Arc<Framed>) {
+    /// Adds an event of the live stream, which had come to the sequence `before`. All later events of its
+    /// audience must be added too, until the audience is [forgotten](Self::forget).
+    pub fn add(&mut self, before: u64, audience: &Audience, event: Arc<Framed>) {
+        let sequence = event.sequence();
         self.bytes += cost_bytes(&event);
         self.by_sequence.insert(sequence, audience.clone());
-        let tail = self.tails.entry(audience.clone()).or_insert_with(|| Tail::after(sequence - 1));
+        let tail = self.tails.entry(audience.clone()).or_insert_with(|| Tail::after(before));
         let before = tail.events.back().map_or(0, |last| last.sum_bytes);
         let sum_bytes = before.wrapping_add(replay_bytes(&event));
         tail.events.push_back(Kept { event, sum_bytes });

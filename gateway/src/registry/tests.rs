@@ -3,7 +3,7 @@ use campanile_edge::tokens::{Expected, Keys, Verifier};
 use campanile_messages::{InstanceId, Position};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::*;
@@ -51,7 +51,7 @@ fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
 fn start_with(audiences: usize, config: GatewayConfig) -> (Addr<Registry>, Deliveries) {
     // Nothing listens there.
     let broker = "127.0.0.1:1".to_owned();
-    let config = Arc::new(GatewayConfig { workers: 1, broker, ..config });
+    let config = Arc::new(GatewayConfig { workers: 1, broker: broker.into(), ..config });
     let audiences = Arc::new(AtomicUsize::new(audiences));
     let deliveries = Deliveries::default();
     let mut registry = None;
@@ -64,7 +64,14 @@ fn start_with(audiences: usize, config: GatewayConfig) -> (Addr<Registry>, Deliv
         let (signals, inquiries) = (started.clone().recipient(), started.recipient());
         let workers = vec![Worker { id, deliveries: deliveries.clone(), signals, inquiries }];
         let (instance, health) = (InstanceId(1), Health::default());
-        Bridge::new(instance, &config, workers, audiences, Box::new(|| {}), health)
+        Bridge::new(
+            instance,
+            &config,
+            workers,
+            audiences,
+            (Box::new(|| {}), oneshot::channel().0),
+            health,
+        )
     });
     (registry.expect("started"), deliveries)
 }

@@ -18,7 +18,13 @@ pub fn audience(number: usize) -> Audience {
     }
 }
 
-/// A log, and a broker with one link.
+/// The last number in the block of an event.
+pub fn end_of_block(sequence: u64) -> u64 {
+    sequence | 0xffff
+}
+
+/// A log, and a broker with one link. It gives numbers to events in blocks: the first in a block has the
+/// block's number times 65,536 and 1, and the head is at the end of the block.
 pub struct Broker {
     pub epoch: u64,
     pub head: u64,
@@ -66,13 +72,39 @@ impl Broker {
         self.lost.get(audience).copied().unwrap_or(0).max(self.floor)
     }
 
-    pub fn publish(&mut self, audience: Audience) {
-        self.head += 1;
-        if self.is_attached && self.interest.contains_key(&audience) {
-            self.sent.push_back(Self::event(self.head, &audience));
+    /// Publishes events in one block.
+    pub fn publish(&mut self, audiences: impl IntoIterator<Item = Audience>) {
+        let first = end_of_block(self.head) + 2;
+        for (sequence, audience) in (first..).zip(audiences) {
+            if self.is_attached && self.interest.contains_key(&audience) {
+                self.sent.push_back(Self::event(sequence, &audience));
+            }
+            self.log.push((sequence, audience.clone()));
+            self.all.push((self.at(sequence), audience));
         }
-        self.log.push((self.head, audience.clone()));
-        self.all.push((self.at(self.head), audience));
+        self.head = end_of_block(first);
+    }
+
+    /// Notifies the gateway of where the log ends.
+    pub fn mark(&mut self) {
+        if self.is_attached {
+            self.sent.push_back(FromBroker::Mark { head: self.head });
+        }
+    }
+
+    /// The sequence up to which a client has got everything that got all but the last `count` events, of any
+    /// epoch: that of an event, or the end of its block.
+    pub fn before(&self, count: usize) -> u64 {
+        match self.all.iter().nth_back(count) {
+            None => 0,
+            Some(_) if count == 0 => self.head,
+            Some((event, _)) if count.is_multiple_of(2) => event.sequence,
+            Some((event, _)) => {
+                // Others in its block may be later.
+                let next = self.all.iter().nth_back(count - 1).map(|(next, _)| next.sequence);
+                next.map_or(0, |next| end_of_block(event.sequence).min(next - 1))
+            }
+        }
     }
 
     pub fn drop_oldest(&mut self) {
@@ -91,7 +123,7 @@ impl Broker {
     pub fn welcome(&mut self, workers: usize) -> Welcome {
         self.lose_link();
         let workers = (0..workers as u64).map(WorkerId).collect();
-        Welcome { head: self.at(self.head), durability: Durability::Memory, workers }
+        Welcome { head: self.at(self.head), durability: Durability::Memory, workers, log: None }
     }
 
     pub fn lose_link(&mut self) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use campanile_messages::{Audience, ConnectionId, Position, ToBroker};
 
-use super::broker::{Broker, audience};
+use super::broker::{Broker, audience, end_of_block};
 use crate::bridge::core::{BridgeEffect, Core};
 use crate::config::GatewayConfig;
 use crate::delivery::Delivery;
@@ -70,8 +70,8 @@ pub struct World {
 pub enum Origin {
     Nowhere,
     /// This many events before the end of the log, which the gateway may not have reached yet.
-    Before(u64),
-    /// This many events after the end of the log, as in a log that is lost.
+    Before(usize),
+    /// This many blocks after the end of the log, as in a log that is lost.
     Ahead(u64),
     OtherEpoch,
     Malformed,
@@ -82,6 +82,9 @@ pub enum Origin {
 #[derive(Debug, Clone)]
 pub enum Act {
     Publish(usize),
+    /// Two events in one block.
+    PublishBoth(usize, usize),
+    Mark,
     DropOldest,
     BeginEpoch,
     Connect(usize, [bool; 2], Origin),
@@ -133,8 +136,8 @@ impl World {
         let at = |epoch, sequence| Some(Since::At(Position { epoch, sequence }));
         match from {
             Origin::Nowhere => None,
-            Origin::Before(count) => at(epoch, head.saturating_sub(count)),
-            Origin::Ahead(count) => at(epoch, head + count),
+            Origin::Before(count) => at(epoch, self.broker.before(count)),
+            Origin::Ahead(count) => at(epoch, end_of_block(head + (count << 16))),
             Origin::OtherEpoch => at(epoch - 1, head),
             Origin::Malformed => Some(Since::Malformed),
             Origin::Last(count) => Some(Since::History(History::Last(count))),
@@ -148,7 +151,9 @@ impl World {
 
     pub fn perform(&mut self, act: &Act) {
         match *act {
-            Act::Publish(number) => self.broker.publish(audience(number)),
+            Act::Publish(number) => self.broker.publish([audience(number)]),
+            Act::PublishBoth(one, other) => self.broker.publish([one, other].map(audience)),
+            Act::Mark => self.broker.mark(),
             Act::DropOldest => self.broker.drop_oldest(),
             Act::BeginEpoch => {
                 self.cut();

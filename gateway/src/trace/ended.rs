@@ -53,7 +53,7 @@ pub struct EndedConnection {
     /// The events up to this sequence were surely written, although something waited when it ended; `None` if
     /// that is not known.
     pub written_up_to: Option<u64>,
-    /// The event that did not fit into its outbox any more, so that it was closed.
+    /// The event that did not fit into its outbox any more, so that it was closed: the one after `last`.
     pub overrun_by: Option<u64>,
     /// The groups that it was in at the end.
     pub groups: KeptGroups,
@@ -72,7 +72,8 @@ impl EndedConnection {
     pub fn end_at(&mut self, missed: Option<Position>, is_overrun: bool) {
         match missed {
             Some(Position { epoch, sequence }) if epoch == self.epoch => {
-                self.last = self.last.min(sequence.saturating_sub(1));
+                // Everything before that was handed to it, even if nobody here wanted it.
+                self.last = sequence.saturating_sub(1);
                 self.overrun_by = is_overrun.then_some(sequence);
             }
             None => {}

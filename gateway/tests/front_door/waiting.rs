@@ -111,7 +111,7 @@ fn welcome_and_say_no_more(link: TcpStream) -> TcpStream {
     };
     let workers = (0..u64::from(workers)).map(WorkerId).collect();
     let (head, durability) = (Position { epoch: 1, sequence: 0 }, Durability::Memory);
-    let welcome = Welcome { head, durability, workers };
+    let welcome = Welcome { head, durability, workers, log: None };
     frames.write(encode_answer(&HelloAnswer::welcome(welcome)));
     frames.stream
 }

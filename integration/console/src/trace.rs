@@ -110,10 +110,9 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced
     let Some(broker) = broker else { return Err(Untraced::Unanswered(NoInquiry::NotSupported)) };
     if let Some(head) = broker.head
         && head.epoch == position.epoch
-        && (position.sequence > head.sequence || position.sequence == 0)
+        && let Some(reason) = no_event(position.sequence, head, &broker)
     {
-        let sentence = format!("there is no event {position}: the log ends at {head}");
-        return Err(Untraced::NoEvent(sentence));
+        return Err(Untraced::NoEvent(format!("there is no event {position}: {reason}")));
     }
     let second = match &broker.event {
         Some(event) => {
@@ -132,6 +131,16 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced
         add_answer(&mut trace["connection"], answered.ok().as_ref());
     }
     Ok(trace)
+}
+
+/// Why the log has never had an event with this sequence; `None` if it may have had one.
+fn no_event(sequence: u64, head: Position, broker: &BrokerTrace) -> Option<String> {
+    if sequence == 0 || sequence > head.sequence {
+        return Some(format!("the log ends at {head}"));
+    }
+    // Not every number above the oldest event belongs to an event.
+    let is_between = sequence > broker.tail && broker.event.is_none();
+    is_between.then(|| "the log goes on, but has no event at this position".to_owned())
 }
 
 /// What a gateway has said of the connection that was asked for.
@@ -293,6 +302,21 @@ mod tests {
         let mut later = answered(&[nothing(1), (3, Answer::Busy), nothing(4), nothing(9)]);
         later.silent = Vec::new();
         assert_eq!(silent(later), [2, 3].map(InstanceId));
+    }
+
+    #[test]
+    fn no_event_is_beyond_the_end_or_between_two_others() {
+        let head = Position { epoch: 1, sequence: 0x5ffff };
+        let broker = BrokerTrace { tail: 0x20000, ..BrokerTrace::default() };
+        let reason = |sequence| no_event(sequence, head, &broker);
+        let end = Some(format!("the log ends at {head}"));
+        assert_eq!([0, 0x60000].map(reason), [end.clone(), end]);
+        // Older ones may have been events.
+        assert_eq!([1, 0x20000].map(reason), [None, None]);
+        let between = [0x20001, 0x5ffff].map(reason);
+        assert!(
+            between.iter().all(|it| it.as_ref().is_some_and(|it| it.contains("at this position")))
+        );
     }
 
     fn read(query: &str) -> Result<Traceable, String> {

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use campanile_admin::Opened;
+use campanile_channel::brokers::Brokers;
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddress};
 use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
 use clap::Args;
 
 use crate::units::{
-    AdminAddress, BrokerAddress, HostPort, Switch, count, duration, positive_duration, size,
+    AdminAddress, BrokerAddresses, HostPort, Switch, count, duration, positive_duration, size,
 };
 
 use values::{cookie_name, http_url, names};
@@ -20,11 +21,12 @@ use values::{cookie_name, http_url, names};
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
 pub struct GatewayCommandArgs {
-    /// Address of the broker; tls://HOST:PORT if it speaks TLS
+    /// Address of the broker, or of several that share one log, separated by commas; tls://HOST:PORT if they
+    /// speak TLS
     #[arg(id = "gateway-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_GATEWAY_BROKER", default_value = "127.0.0.1:2206")]
-    pub broker: BrokerAddress,
+    pub broker: BrokerAddresses,
     /// Authorities, in a PEM file, that may have signed the certificate of a broker with tls://: one of
     /// your own, or the system's, such as /etc/ssl/certs/ca-certificates.crt [default: none]
     #[arg(id = "gateway-broker-ca", long = "broker-ca", value_name = "FILE")]
@@ -287,11 +289,11 @@ pub struct GatewayArgs {
 }
 
 impl GatewayArgs {
-    /// The settings of a gateway whose broker is at `broker`.
+    /// The settings of a gateway whose broker is one of `broker`.
     ///
     /// # Errors
     /// If flags contradict each other; `prefix` stands before their names.
-    pub fn config(&self, broker: String, prefix: &str) -> anyhow::Result<GatewayConfig> {
+    pub fn config(&self, broker: Brokers, prefix: &str) -> anyhow::Result<GatewayConfig> {
         let default = GatewayConfig::default();
         anyhow::ensure!(
             self.silence_limit > self.ping_after,

@@ -5,24 +5,26 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use campanile_admin::Opened;
+use campanile_channel::brokers::Brokers;
 use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddress};
 use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use clap::Args;
 
 use super::PublisherOtlp;
 use crate::units::{
-    AdminAddress, BrokerAddress, HostPort, answer_limit, content_size, count, duration,
+    AdminAddress, BrokerAddresses, HostPort, answer_limit, content_size, count, duration,
     positive_duration, size,
 };
 
 /// A publisher on its own.
 #[derive(Debug, Clone, Args)]
 pub struct PublisherCommandArgs {
-    /// Address of the broker; tls://HOST:PORT if it speaks TLS
+    /// Address of the broker, or of several that share one log, separated by commas; tls://HOST:PORT if they
+    /// speak TLS
     #[arg(id = "publisher-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_PUBLISHER_BROKER", default_value = "127.0.0.1:2206")]
-    pub broker: BrokerAddress,
+    pub broker: BrokerAddresses,
     /// Authorities, in a PEM file, that may have signed the certificate of a broker with tls://: one of
     /// your own, or the system's, such as /etc/ssl/certs/ca-certificates.crt [default: none]
     #[arg(id = "publisher-broker-ca", long = "broker-ca", value_name = "FILE")]
@@ -172,11 +174,11 @@ pub struct PublisherArgs {
 }
 
 impl PublisherArgs {
-    /// The settings of a publisher whose broker is at `broker`.
+    /// The settings of a publisher whose broker is one of `broker`.
     ///
     /// # Errors
     /// If flags contradict each other; `prefix` stands before their names.
-    pub fn config(&self, broker: String, prefix: &str) -> anyhow::Result<PublisherConfig> {
+    pub fn config(&self, broker: Brokers, prefix: &str) -> anyhow::Result<PublisherConfig> {
         anyhow::ensure!(
             self.max_pending >= self.max_content,
             "--{prefix}max-pending is {}; accepted is a size from --{prefix}max-content on, {}",

@@ -8,7 +8,7 @@ use super::{BrokerArgs, BrokerCommandArgs, Command, GatewayArgs, PublisherArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::otlp::OtlpUrl;
 use crate::secrets::ClusterSecret;
-use crate::units::{AdminAddress, BrokerAddress};
+use crate::units::{AdminAddress, BrokerAddresses};
 
 /// The flags of the services that run in this process.
 #[derive(Debug, Clone, Default)]
@@ -126,10 +126,10 @@ impl ServiceArgs {
         let broker = self.broker.as_ref().map(|args| args.config().map(drop));
         let gateway = self.gateway.as_ref();
         let gateway =
-            gateway.map(|args| args.config(String::new(), prefix(Service::Gateway)).map(drop));
+            gateway.map(|args| args.config("".into(), prefix(Service::Gateway)).map(drop));
         let publisher = self.publisher.as_ref();
         let publisher =
-            publisher.map(|args| args.config(String::new(), prefix(Service::Publisher)).map(drop));
+            publisher.map(|args| args.config("".into(), prefix(Service::Publisher)).map(drop));
         let named = SERVICES.into_iter().zip([broker, gateway, publisher]);
         let failed = named.filter_map(|(service, result)| Some((service, result?.err()?)));
         failed.map(|(service, error)| format!("{}: {error:#}", service.name())).collect()
@@ -153,8 +153,8 @@ impl ServiceArgs {
 /// `--client-ca`; on the other side `--link-cert`, `--link-key` and `--broker-ca`.
 #[derive(Debug, Clone, Default)]
 pub struct LinkFiles {
-    /// The broker's address, on the other side.
-    pub broker: Option<BrokerAddress>,
+    /// Where the broker is, on the other side.
+    pub broker: Option<BrokerAddresses>,
     /// Who must have signed the peer's certificate.
     pub authorities: Option<PathBuf>,
     /// The own certificate.
@@ -165,7 +165,7 @@ pub struct LinkFiles {
 
 impl LinkFiles {
     /// Those of a gateway or publisher: the broker's authorities, its own certificate and its key.
-    fn to_broker(broker: &BrokerAddress, files: [&Option<PathBuf>; 3]) -> Self {
+    fn to_broker(broker: &BrokerAddresses, files: [&Option<PathBuf>; 3]) -> Self {
         let [authorities, cert, key] = files.map(Clone::clone);
         Self { broker: Some(broker.clone()), authorities, cert, key }
     }

@@ -132,7 +132,7 @@ fn start(url: &str, log: Log) -> SocketAddr {
     let (is_ready, ready) = mpsc::channel();
     std::thread::spawn(move || {
         let config = GatewayConfig {
-            broker: broker.to_string(),
+            broker: broker.to_string().into(),
             workers: 1,
             access: keys.access(),
             ..GatewayConfig::default()

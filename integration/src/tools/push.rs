@@ -24,8 +24,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 struct Receipt {
     position: String,
     durability: String,
-    gateways: u64,
-    matched: u64,
+    /// `None` if the publisher does not know it, as `matched`.
+    gateways: Option<u64>,
+    matched: Option<u64>,
     written: Option<u64>,
     too_slow: Option<u64>,
     silent_gateways: Option<u64>,
@@ -113,11 +114,15 @@ fn said(receipt: &Receipt) -> String {
         "written" => "written, but not yet safe on disk",
         _ => "kept in memory",
     };
-    let mut text = format!(
-        "accepted at {position}, {kept}; {} at {} listened",
-        counted(*matched, "connection"),
-        counted(*gateways, "gateway")
-    );
+    let listened = match (matched, gateways) {
+        (Some(matched), Some(gateways)) => {
+            let (matched, gateways) =
+                (counted(*matched, "connection"), counted(*gateways, "gateway"));
+            format!("{matched} at {gateways} listened")
+        }
+        _ => "it was accepted before, and how many listened is not known any more".to_owned(),
+    };
+    let mut text = format!("accepted at {position}, {kept}; {listened}");
     if let Some(written) = receipt.written {
         let _ = write!(text, "; written to {written}");
     }
@@ -149,6 +154,11 @@ mod tests {
             (
                 r#"{"position":"a-1","durability":"disk","gateways":1,"matched":2}"#,
                 "accepted at a-1, safe on disk; 2 connections at 1 gateway listened",
+            ),
+            (
+                r#"{"position":"a-1","durability":"disk"}"#,
+                "accepted at a-1, safe on disk; it was accepted before, and how many listened is not \
+                 known any more",
             ),
             (
                 r#"{"position":"a-1","durability":"memory","gateways":0,"matched":0,"written":0,

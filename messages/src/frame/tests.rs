@@ -5,8 +5,8 @@ use crate::hello::{Agreement, Challenge, Features, Limits, Mac, Nonce};
 use crate::hello::{INQUIRIES, STAMPS};
 use crate::link::Asked;
 use crate::link::{
-    DirectOutcome, Gap, InterestChange, MAX_CHANGES, MAX_WANTED_AUDIENCES, MAX_WANTS, Refusal,
-    RequestTicket, Role, Tally, Want, Welcome,
+    DirectOutcome, Gap, InterestChange, LogIdentity, LogKind, MAX_CHANGES, MAX_WANTED_AUDIENCES,
+    MAX_WANTS, Matched, Refusal, RequestTicket, Role, Tally, Want, Welcome,
 };
 use crate::{
     Address, Audience, ConnectionId, Durability, GroupName, Hello, IdempotencyKey, InstanceId,
@@ -125,11 +125,11 @@ fn messages_from_broker() -> Vec<FromBroker> {
         FromBroker::Accepted {
             number: 1,
             sequence: 2,
-            gateways: 3,
-            matched: 4,
+            matched: Some(Matched { gateways: 3, connections: 4 }),
             counting: 3,
             away: 1,
         },
+        FromBroker::Accepted { number: 1, sequence: 2, matched: None, counting: 0, away: 0 },
         FromBroker::Counted { number: 1, tally: Tally::default() },
         FromBroker::Refused { number: 1, refusal: Refusal::IdTaken },
         FromBroker::Answered { number: 1, outcome: DirectOutcome::Written },

@@ -95,12 +95,33 @@ pub struct LoggedEvent {
     pub stored: Option<u64>,
     /// When it was sent to gateways; `None` if that is not kept.
     pub released: Option<u64>,
-    /// To how many gateways.
-    pub gateways: u32,
-    /// How many connections listened, as gateways had reported.
-    pub matched: u32,
+    /// To how many gateways; `None` if that is not kept.
+    #[serde(with = "or_most")]
+    pub gateways: Option<u32>,
+    /// How many connections listened, as gateways had reported; `None` if that is not kept.
+    #[serde(with = "or_most")]
+    pub matched: Option<u32>,
     /// The id that its publisher gave to it, as long as ids are remembered.
     pub id: Option<String>,
+}
+
+/// A number that may be missing, which is the largest one then. A release that does not know that takes the
+/// event for one that gateways have not answered for yet.
+mod or_most {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        number: &Option<u32>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(number.unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u32>, D::Error> {
+        u32::deserialize(deserializer).map(|number| Some(number).filter(|it| *it != u32::MAX))
+    }
 }
 
 /// What a publisher knows of an event that it has pushed.
@@ -198,4 +219,39 @@ pub struct ConnectionDetails {
     pub behind_bytes: Option<u64>,
     /// The connection.
     pub connection: Option<ConnectionId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inquiry::{pack, unpack};
+
+    #[test]
+    fn counts_that_are_not_kept_are_the_largest_number() {
+        /// The part of the struct that earlier releases read in another way.
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Earlier {
+            gateways: u32,
+            matched: u32,
+        }
+
+        let event = |gateways, matched| LoggedEvent {
+            traced: TracedEvent { audience: Audience::Everyone, except: None },
+            bytes: 0,
+            user: None,
+            accepted: None,
+            stored: None,
+            released: None,
+            gateways,
+            matched,
+            id: None,
+        };
+        for (counts, gateways, matched) in
+            [(event(Some(2), Some(7)), 2, 7), (event(None, None), u32::MAX, u32::MAX)]
+        {
+            let packed = pack(&counts).expect("small");
+            assert_eq!(unpack::<LoggedEvent>(&packed), Some(counts));
+            assert_eq!(unpack::<Earlier>(&packed), Some(Earlier { gateways, matched }));
+        }
+    }
 }

@@ -84,8 +84,8 @@ impl<C> FromBroker<C> {
             Self::Deliver { ticket, to, content } => {
                 FromBroker::Deliver { ticket, to, content: replace(content)? }
             }
-            Self::Accepted { number, sequence, gateways, matched, counting, away } => {
-                FromBroker::Accepted { number, sequence, gateways, matched, counting, away }
+            Self::Accepted { number, sequence, matched, counting, away } => {
+                FromBroker::Accepted { number, sequence, matched, counting, away }
             }
             Self::Counted { number, tally } => FromBroker::Counted { number, tally },
             Self::Refused { number, refusal } => FromBroker::Refused { number, refusal },

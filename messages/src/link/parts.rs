@@ -60,6 +60,15 @@ pub enum DirectOutcome {
     GatewayAway,
 }
 
+/// How many listened to the audience of an event when it was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matched {
+    /// How many gateways had connections that listened.
+    pub gateways: u32,
+    /// How many connections those were, as the gateways had reported them.
+    pub connections: u64,
+}
+
 /// What happened to an event at one gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use campanile_channel::publishing::{Accepted, Delivery, Receipt};
+use campanile_messages::link::Matched;
 
 use super::status;
 use crate::courier::Unavailable;
@@ -59,7 +60,7 @@ pub fn receipt_json(receipt: &Receipt, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"written\":1}");
         return;
     };
-    let Accepted { position, durability, gateways, matched, delivery } = accepted;
+    let Accepted { position, durability, matched, delivery } = accepted;
     let mut number = itoa::Buffer::new();
     let mut add = |name: &str, value: u64, out: &mut Vec<u8>| {
         out.extend_from_slice(name.as_bytes());
@@ -67,8 +68,11 @@ pub fn receipt_json(receipt: &Receipt, out: &mut Vec<u8>) {
     };
     write!(out, "{{\"position\":\"{position}\",\"durability\":\"").expect(MEMORY);
     out.extend_from_slice(durability.word().as_bytes());
-    add("\",\"gateways\":", (*gateways).into(), out);
-    add(",\"matched\":", *matched, out);
+    out.push(b'"');
+    if let Some(Matched { gateways, connections }) = *matched {
+        add(",\"gateways\":", gateways.into(), out);
+        add(",\"matched\":", connections, out);
+    }
     if let Some(Delivery { written, too_slow, silent_gateways }) = delivery {
         add(",\"written\":", *written, out);
         add(",\"too_slow\":", *too_slow, out);
@@ -97,12 +101,15 @@ fn receipt_msgpack(receipt: &Receipt, out: &mut Vec<u8>) {
     let Receipt::Accepted(accepted) = receipt else {
         return Map::begin(out, 1).number("written", 1);
     };
-    let Accepted { position, durability, gateways, matched, delivery } = accepted;
-    let mut map = Map::begin(out, if delivery.is_some() { 7 } else { 4 });
+    let Accepted { position, durability, matched, delivery } = accepted;
+    let counts = if matched.is_some() { 2 } else { 0 };
+    let mut map = Map::begin(out, 2 + counts + if delivery.is_some() { 3 } else { 0 });
     map.text("position", &position.to_string());
     map.text("durability", durability.word());
-    map.number("gateways", (*gateways).into());
-    map.number("matched", *matched);
+    if let Some(Matched { gateways, connections }) = *matched {
+        map.number("gateways", gateways.into());
+        map.number("matched", connections);
+    }
     if let Some(Delivery { written, too_slow, silent_gateways }) = delivery {
         map.number("written", *written);
         map.number("too_slow", *too_slow);
@@ -169,7 +176,8 @@ mod tests {
     fn accepted(delivery: Option<Delivery>) -> Receipt {
         let position = Position { epoch: 0xe0c4, sequence: 42 };
         let durability = Durability::Disk;
-        Receipt::Accepted(Accepted { position, durability, gateways: 2, matched: 120, delivery })
+        let matched = Some(Matched { gateways: 2, connections: 120 });
+        Receipt::Accepted(Accepted { position, durability, matched, delivery })
     }
 
     fn both(answered: &Answered) -> Value {
@@ -207,6 +215,14 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_without_counts_is_shorter() {
+        let Receipt::Accepted(accepted) = accepted(None) else { unreachable!() };
+        let repeat = Receipt::Accepted(Accepted { matched: None, ..accepted });
+        let receipt = json!({ "position": "000000000000e0c4-42", "durability": "disk" });
+        assert_eq!(both(&Ok(repeat)), json!({ "status": 200, "receipt": receipt }));
+    }
+
+    #[test]
     fn a_refused_item_has_a_status_and_a_sentence() {
         let error = "content is empty: send at least one byte";
         assert_eq!(
@@ -223,8 +239,7 @@ mod tests {
         let longest = |durability| Accepted {
             position: Position { epoch: most, sequence: most },
             durability,
-            gateways: u32::MAX,
-            matched: most,
+            matched: Some(Matched { gateways: u32::MAX, connections: most }),
             delivery: Some(delivery),
         };
         let all = [Durability::Memory, Durability::Written, Durability::Disk];

@@ -1,6 +1,6 @@
 //! What is answered to what, with a broker that is there.
 
-use campanile_messages::link::{DirectOutcome, Refusal};
+use campanile_messages::link::{DirectOutcome, Matched, Refusal};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, FromBroker, GroupName, ToBroker, UserName, WorkerId,
 };
@@ -56,9 +56,9 @@ async fn callers_that_prefer_json_get_the_receipt_as_json() {
 async fn a_push_to_a_group_nobody_listens_to_is_accepted() {
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number, .. } => {
-            let (gateways, matched, counting, away) = (0, 0, 0, 0);
-            let sequence = 1;
-            Act::Say(FromBroker::Accepted { number, sequence, gateways, matched, counting, away })
+            let matched = Some(Matched { gateways: 0, connections: 0 });
+            let (sequence, counting, away) = (1, 0, 0);
+            Act::Say(FromBroker::Accepted { number, sequence, matched, counting, away })
         }
         _ => Act::Nothing,
     });

@@ -137,7 +137,11 @@ async fn a_courier_that_finishes_waits_for_answers_only() {
     broker.cut();
     let answer = timeout(DEADLINE, handed_over).await.expect("in time");
     assert!(matches!(answer, Ok(Ok(Receipt::Accepted(_)))), "{answer:?}");
-    timeout(DEADLINE, link).await.expect("in time").expect("no panic");
+    timeout(DEADLINE, link)
+        .await
+        .expect("in time")
+        .expect("no panic")
+        .expect("a broker that is fit");
     assert!(!courier.connected());
     assert_eq!(broker.numbers(), [1, 1]);
 }

@@ -41,7 +41,7 @@ impl TestBroker {
         let recovered = Recovered { epoch: 7, ..Recovered::default() };
         let found = Some((StuckStore::new(&gate), recovered));
         let (broker, gone) =
-            Broker::launch_on(&config, Clock::starting_at(Duration::ZERO), found).unwrap();
+            Broker::launch_on(&config, (Clock::starting_at(Duration::ZERO), 0xab), found).unwrap();
         let BrokerConfig { meters, health, .. } = config;
         Self { gate, broker, gone: Some(gone), meters, health }
     }

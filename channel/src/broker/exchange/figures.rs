@@ -14,7 +14,7 @@ impl Exchange {
         Figures {
             counts: *counts,
             head: log.head().sequence,
-            log_events: log.head().sequence - log.tail(),
+            log_events: log.len() as u64,
             log_bytes: log.kept_bytes() as u64,
             oldest_age: log.oldest_at().map_or(Duration::ZERO, |at| now.saturating_sub(at)),
             ids: intake.ids.len() as u64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use campanile_messages::link::{DirectOutcome, Number, RequestTicket, Tally};
+use campanile_messages::link::{DirectOutcome, Matched, Number, RequestTicket, Tally};
 use campanile_messages::{Address, Audience, Content, Durability, FromBroker, Position};
 
 use super::{Effect, Exchange, FollowedPublish};
@@ -138,5 +138,6 @@ impl Exchange {
 
 fn accepted(number: Number, receipt: PublishReceipt, counting: u32, away: u32) -> FromBroker {
     let PublishReceipt { sequence, gateways, matched } = receipt;
-    FromBroker::Accepted { number, sequence, gateways, matched, counting, away }
+    let matched = Some(Matched { gateways, connections: matched });
+    FromBroker::Accepted { number, sequence, matched, counting, away }
 }

@@ -8,7 +8,9 @@ mod spans;
 mod streams;
 mod traces;
 
-use campanile_messages::link::{DirectOutcome, Gap, Number, Refusal, RequestTicket, Tally, Want};
+use campanile_messages::link::{
+    DirectOutcome, Gap, Matched, Number, Refusal, RequestTicket, Tally, Want,
+};
 use campanile_messages::{
     Address, Audience, ConnectionId, EncodedFrame, Event, GroupName, IdempotencyKey, Position,
     UserName, WorkerId,
@@ -45,6 +47,7 @@ impl TestBroker {
         let mut start = Start {
             now: NOW,
             durability: Durability::Memory,
+            identity: LogIdentity::own(0xab),
             keeps: false,
             log: Opening {
                 epoch: EPOCH,
@@ -186,7 +189,8 @@ fn send(link: LinkNumber, message: FromBroker) -> Effect {
 }
 
 fn accepted(number: Number, sequence: u64, gateways: u32, matched: u64) -> FromBroker {
-    FromBroker::Accepted { number, sequence, gateways, matched, counting: 0, away: 0 }
+    let matched = Some(Matched { gateways, connections: matched });
+    FromBroker::Accepted { number, sequence, matched, counting: 0, away: 0 }
 }
 
 fn cursor(epoch: u64, sequence: u64) -> ToBroker {

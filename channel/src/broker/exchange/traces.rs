@@ -34,8 +34,8 @@ impl Exchange {
                 stored,
                 // What has to be on disk first is released in the turn in which that is known.
                 released: if self.awaits_disk() { stored } else { Some(accepted) },
-                gateways: gateways.into(),
-                matched,
+                gateways: Some(gateways.into()),
+                matched: Some(matched),
                 id: key.map(RepeatKey::id).map(str::to_owned),
             })
         });

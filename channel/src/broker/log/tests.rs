@@ -165,6 +165,14 @@ fn a_clock_that_went_back_drops_nothing() {
 }
 
 #[test]
+#[should_panic(expected = "4 is not above the head, 5")]
+fn an_event_that_is_not_above_the_head_is_never_appended() {
+    let mut log = log_of(opening(), &["a"], KEEP_UNTIL);
+    log.advance(5);
+    log.append(&record(4, group("g"), "b".into(), KEEP_UNTIL));
+}
+
+#[test]
 fn a_new_epoch_is_empty_and_its_sequences_continue() {
     let log = log_of(opening(), &["a", "b"], KEEP_UNTIL).begin_epoch(EPOCH + 1, 5);
     assert_eq!(log.head(), Position { epoch: EPOCH + 1, sequence: 5 });
@@ -178,23 +186,36 @@ fn the_overhead_covers_entry_index_and_frame_head() {
     assert!(2 * size_of::<LogEntry>() + index + 128 <= ENTRY_OVERHEAD_BYTES);
 }
 
+/// How many numbers are left out before an event, and how far the head then is beyond it.
+fn gap() -> impl Strategy<Value = (u64, u64)> {
+    // The last is what one event per block makes of them.
+    prop_oneof![Just((0, 0)), (0u64..3, 0u64..3), Just((1, 0xfffe))]
+}
+
 proptest! {
     /// The model is every event that was ever kept.
     #[test]
     fn the_log_keeps_the_newest_within_age_and_bytes(
-        steps in prop::collection::vec((0usize..200, 0u64..90, 0u8..4, 0u64..600, 0u64..20, 0u8..16), 0..80),
+        steps in prop::collection::vec(
+            (0usize..200, 0u64..90, 0u8..4, 0u64..600, 0u64..20, 0u8..16, gap()),
+            0..80,
+        ),
         max_bytes in 1_000usize..6_000,
     ) {
         let mut log = Log::new(Opening { max_bytes, ..opening() });
         let mut model: Vec<(Duration, u8, usize)> = Vec::new();
+        let mut sequences: Vec<u64> = Vec::new();
         let mut dropped = 0;
         let mut now = KEEP_UNTIL - Duration::from_secs(200);
-        for (len, wait, name, max_past, back, wanted) in steps {
+        for (len, wait, name, max_past, back, wanted, (before, after)) in steps {
             now += Duration::from_secs(wait);
             let content = Content::Binary(Bytes::from(vec![0; len]));
-            let sequence = model.len() as u64 + 1;
+            let sequence = log.head().sequence + 1 + before;
             log.append(&record(sequence, group(name), content, now));
+            log.advance(sequence + after);
+            prop_assert_eq!(log.head().sequence, sequence + after);
             model.push((now, name, len));
+            sequences.push(sequence);
             let cost = |(_, _, len): &(Duration, u8, usize)| len + 3 + ENTRY_OVERHEAD_BYTES;
             let kept = |dropped: usize| model[dropped..].iter().map(cost).sum::<usize>();
             let mut last = Vec::new();
@@ -203,13 +224,23 @@ proptest! {
                 && (kept(dropped) > max_bytes || is_old(model[dropped].0))
             {
                 dropped += 1;
-                last.push((group(model[dropped - 1].1), dropped as u64));
+                last.push((group(model[dropped - 1].1), sequences[dropped - 1]));
             }
             prop_assert_eq!(trim(&mut log, now).last, last);
             prop_assert_eq!(log.kept_bytes, kept(dropped));
-            prop_assert_eq!(log.tail(), dropped as u64);
+            let kept_sequences = &sequences[dropped..];
+            prop_assert_eq!(log.len(), kept_sequences.len());
+            let oldest = kept_sequences.first().map(|oldest| oldest - 1);
+            prop_assert_eq!(log.tail(), oldest.unwrap_or(sequence + after));
             let names: Vec<u8> = (0..4).filter(|name| wanted & 1 << name != 0).collect();
-            let since = sequence.saturating_sub(back);
+            let since = sequences[sequences.len().saturating_sub(back as usize + 1)] - back % 2;
+            let found = sequences.iter().map(|of| log.entry(*of).map(|entry| entry.sequence));
+            let expected = sequences.iter().map(|of| kept_sequences.contains(of).then_some(*of));
+            prop_assert!(found.eq(expected));
+            let later: Vec<_> = log.after(since).map(|entry| entry.sequence).collect();
+            let is_later = |of: &&u64| **of > since;
+            prop_assert!(later.iter().eq(kept_sequences.iter().filter(is_later)));
+            prop_assert_eq!(log.entry(sequence + 1).map(LogEntry::at), None);
             let audiences = names.iter().map(|name| group(*name)).collect();
             let (pasts, _) = log.past(&Want { since, audiences }, max_past);
             // The newest of all wanted events, up to the first that is too much.
@@ -217,7 +248,7 @@ proptest! {
             let mut expected = BTreeMap::<u8, Vec<u64>>::new();
             for place in (dropped..model.len()).rev() {
                 let (_, name, len) = model[place];
-                let sequence = place as u64 + 1;
+                let sequence = sequences[place];
                 if cut > 0 || sequence <= since || !names.contains(&name) {
                     continue;
                 }
@@ -229,7 +260,7 @@ proptest! {
             }
             for (name, past) in names.into_iter().zip(pasts) {
                 let of_it = |place: &usize| model[*place].1 == name;
-                let lost = (0..dropped).rev().find(of_it).map_or(0, |place| place as u64 + 1);
+                let lost = (0..dropped).rev().find(of_it).map_or(0, |place| sequences[place]);
                 prop_assert_eq!(past.expired, lost);
                 prop_assert_eq!(past.complete_after, lost.max(since).max(cut));
                 let sequences: Vec<_> = past.events.iter().map(|(sequence, _)| *sequence).collect();

@@ -4,6 +4,7 @@
 //! campanile   the marker: "campanile data directory, format 1"; locked while a broker runs, and
 //!             used to recognise a copy of the directory. Format 2 has rows of clients that have published,
 //!             which a version that only knows format 1 cannot read
+//! log-id      the random id of the log, see `log_id.rs`
 //! mark        what was acknowledged, see `mark.rs`
 //! store/      the engine's files
 //! store.new/  the same, while the directory is being made

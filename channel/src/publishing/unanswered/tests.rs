@@ -1,5 +1,5 @@
 use bytestring::ByteString;
-use campanile_messages::link::Refusal;
+use campanile_messages::link::{Matched, Refusal};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, IdempotencyKey, TraceContext, WorkerId,
 };
@@ -33,7 +33,7 @@ fn within(mut push: Push, timeout: Duration) -> Push {
 
 fn welcome(epoch: u64) -> Welcome {
     let head = Position { epoch, sequence: 0 };
-    Welcome { head, durability: Durability::Written, workers: Vec::new() }
+    Welcome { head, durability: Durability::Written, workers: Vec::new(), log: None }
 }
 
 fn linked() -> Unanswered<u32> {
@@ -48,15 +48,15 @@ fn accepted(number: Number) -> FromBroker {
 
 fn accepted_counting(number: Number, counting: u32, away: u32) -> FromBroker {
     let sequence = 100 + number;
-    FromBroker::Accepted { number, sequence, gateways: 1, matched: 2, counting, away }
+    let matched = Some(Matched { gateways: 1, connections: 2 });
+    FromBroker::Accepted { number, sequence, matched, counting, away }
 }
 
 fn receipt(number: Number) -> Accepted {
     Accepted {
         position: Position { epoch: 9, sequence: 100 + number },
         durability: Durability::Written,
-        gateways: 1,
-        matched: 2,
+        matched: Some(Matched { gateways: 1, connections: 2 }),
         delivery: None,
     }
 }
@@ -223,7 +223,8 @@ fn a_counted_push_is_answered_when_all_gateways_have_counted() {
     let message = FromBroker::Counted { number: 1, tally };
     assert_eq!(pushes.answered(&message), None);
     let delivery = Some(Delivery { written: 18, too_slow: 2, silent_gateways: 1 });
-    let complete = Accepted { matched: 20, delivery, ..receipt(1) };
+    let matched = Some(Matched { gateways: 1, connections: 20 });
+    let complete = Accepted { matched, delivery, ..receipt(1) };
     assert_eq!(pushes.answered(&message), Some(ok(1, complete)));
     assert!(pushes.is_empty());
 }

@@ -14,7 +14,7 @@ fn at(sequence: u64) -> Position {
 
 fn welcome(head: Position) -> Welcome {
     let workers = vec![WorkerId(5), WorkerId(6)];
-    Welcome { head, durability: Durability::Memory, workers }
+    Welcome { head, durability: Durability::Memory, workers, log: None }
 }
 
 fn event(sequence: u64) -> FromBroker {

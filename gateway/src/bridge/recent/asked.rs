@@ -109,7 +109,7 @@ mod tests {
             let audience = if sequence % 2 == 1 { Audience::Everyone } else { news() };
             let logged = (Position { epoch: 1, sequence }, audience.clone());
             let event: Arc<Framed> = Framed::new(Some(logged), "0123456789".into());
-            recent.add(sequence, &audience, event);
+            recent.add(sequence - 1, &audience, event);
         }
         recent
     }

@@ -41,10 +41,10 @@ fn lost(missed: Missed) -> Lost {
 fn live_events_are_known_from_the_first_one_on() {
     let mut recent = Recent::new(1 << 20);
     let audiences = [group(1), group(2)];
-    recent.add(5, &group(1), event(5, &group(1)));
+    recent.add(4, &group(1), event(5, &group(1)));
     assert_eq!(unknown(recent.missed(4, &audiences, MAX)), [group(2)]);
-    recent.add(7, &group(2), event(7, &group(2)));
-    recent.add(9, &group(1), event(9, &group(1)));
+    recent.add(6, &group(2), event(7, &group(2)));
+    recent.add(8, &group(1), event(9, &group(1)));
     assert_eq!(sequences(recent.missed(6, &audiences, MAX)), [7, 9]);
     assert_eq!(sequences(recent.missed(4, &audiences[..1], MAX)), [5, 9]);
     assert_eq!(unknown(recent.missed(3, &audiences, MAX)), audiences);
@@ -53,7 +53,7 @@ fn live_events_are_known_from_the_first_one_on() {
 #[test]
 fn fetched_events_precede_live_ones_and_others_are_lost() {
     let mut recent = Recent::new(1 << 20);
-    recent.add(9, &group(1), event(9, &group(1)));
+    recent.add(8, &group(1), event(9, &group(1)));
     let events = [5, 9].map(|sequence| event(sequence, &group(1))).to_vec();
     recent.add_past(&group(1), Past { expired: 2, complete_after: 4, events });
     let missed = |since| recent.missed(since, &[group(1)], MAX);
@@ -68,7 +68,7 @@ fn several_events_beyond_the_bound_are_too_far() {
     let mut recent = Recent::new(1 << 20);
     let each = 4 + SLICE_BYTES;
     for sequence in 5..8 {
-        recent.add(sequence, &group(1), event(sequence, &group(1)));
+        recent.add(sequence - 1, &group(1), event(sequence, &group(1)));
     }
     let missed = |since, max_bytes| recent.missed(since, &[group(1), group(2)], max_bytes);
     assert_eq!(lost(missed(4, 3 * each - 1)), Lost::TooFar);
@@ -124,7 +124,7 @@ fn a_history_with_expired_events_is_incomplete() {
 #[test]
 fn an_event_is_left_out_of_a_history_that_lacks_a_later_one() {
     let mut recent = Recent::new(1 << 20);
-    recent.add(1, &group(1), event(1, &group(1)));
+    recent.add(0, &group(1), event(1, &group(1)));
     recent.add_past(&group(1), past(1, 1, 1, &[]));
     recent.add_past(&group(2), past(2, 2, 2, &[]));
     assert_eq!(history(&recent, 1, &[1, 2]), (vec![], false, vec![]), "2 is lost");
@@ -135,7 +135,7 @@ fn an_event_is_left_out_of_a_history_that_lacks_a_later_one() {
 fn a_history_ends_where_an_audience_is_unknown() {
     let mut recent = Recent::new(1 << 20);
     recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
-    recent.add(7, &group(2), event(7, &group(2)));
+    recent.add(6, &group(2), event(7, &group(2)));
     let unknown = vec![group(2)];
     assert_eq!(history(&recent, 3, &[1, 2]), (vec![7, 9], false, unknown));
     assert_eq!(history(&recent, 1, &[1, 2]), (vec![9], false, vec![]), "that is enough");
@@ -186,7 +186,7 @@ proptest! {
                     let sequence = all.len() as u64 + 1;
                     all.push((sequence, name));
                     if heard.contains(&name) {
-                        recent.add(sequence, &group(name), event(sequence, &group(name)));
+                        recent.add(sequence - 1, &group(name), event(sequence, &group(name)));
                     }
                 }
                 Step::Ask(name) => {

@@ -24,7 +24,8 @@ pub(super) struct EndedEntry {
     /// Since after which sequence it listened, if that is all there is to say.
     after: u64,
     pub(super) last: u64,
-    /// How far before `last` everything was surely written; [`UNKNOWN`] for none.
+    /// How far before `last` everything was surely written, as [`not_written`] packs it; [`UNKNOWN`] for
+    /// none.
     not_written: u32,
     /// In microseconds since the start, as `ended`.
     opened: u64,
@@ -53,9 +54,33 @@ struct More {
 
 const UNKNOWN: u32 = u32::MAX;
 
+/// Marks a distance that is counted in whole blocks of the log, each of which has this many sequences.
+const IN_BLOCKS: u32 = 1 << 31;
+const BLOCK: u64 = 1 << 16;
+
+/// Packs the distance between two sequences. A long one is rounded up to whole blocks: then less was surely
+/// written, which is true as well.
 fn not_written(last: u64, written_up_to: Option<u64>) -> u32 {
-    let not_written = written_up_to.map(|up_to| u32::try_from(last.saturating_sub(up_to)));
-    not_written.and_then(Result::ok).unwrap_or(UNKNOWN)
+    let Some(distance) = written_up_to.map(|up_to| last.saturating_sub(up_to)) else {
+        return UNKNOWN;
+    };
+    match u32::try_from(distance) {
+        Ok(distance) if distance < IN_BLOCKS => distance,
+        _ => match u32::try_from(distance.div_ceil(BLOCK)) {
+            Ok(blocks) if blocks < IN_BLOCKS - 1 => IN_BLOCKS | blocks,
+            _ => UNKNOWN,
+        },
+    }
+}
+
+/// The sequence up to which everything was surely written.
+fn written_up_to(last: u64, not_written: u32) -> Option<u64> {
+    let distance = match not_written {
+        UNKNOWN => return None,
+        ..IN_BLOCKS => u64::from(not_written),
+        _ => u64::from(not_written & !IN_BLOCKS) * BLOCK,
+    };
+    Some(last.saturating_sub(distance))
 }
 
 /// A moment in microseconds since the start.
@@ -107,8 +132,7 @@ impl EndedEntry {
             epoch,
             first: self.first().cloned().unwrap_or(Listening::After(self.after)),
             last: self.last,
-            written_up_to: (self.not_written != UNKNOWN)
-                .then(|| self.last - u64::from(self.not_written)),
+            written_up_to: written_up_to(self.last, self.not_written),
             overrun_by: self.is_overrun.then_some(self.last + 1),
             groups,
             groups_left_out: groups_left_out as usize,
@@ -171,6 +195,20 @@ impl EndedEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_way_between_two_sequences_is_kept_in_whole_blocks() {
+        let last = 0xffff_ffff_ffff;
+        let kept = |up_to| written_up_to(last, not_written(last, up_to));
+        let exact = last - (1 << 31) + 1;
+        assert_eq!([None, Some(last), Some(exact)].map(kept), [None, Some(last), Some(exact)]);
+        // More than 32,768 blocks before: some more of that block counts as not written.
+        let before = 70_000 << 16;
+        assert_eq!(kept(Some(last - before)), Some(last - before));
+        assert_eq!(kept(Some(last - before - 1)), Some(last - before - BLOCK));
+        assert_eq!(written_up_to(5, not_written(u64::MAX, Some(0))), None);
+        assert_eq!(written_up_to(last, not_written(1 << 47, Some((1 << 16) - 1))), None);
+    }
 
     #[test]
     fn an_entry_takes_little_memory() {

@@ -69,7 +69,7 @@ fn what_is_kept_is_what_was_added() {
         ..ended(1, &["a", "b"])
     };
     all.add(connection.clone());
-    assert_eq!(all.get(ConnectionId(1)), Some(connection));
+    assert_eq!(all.get(ConnectionId(1)), Some(connection.clone()));
     let at =
         |sequence| all.at(Position { epoch: 1, sequence }, &Audience::Everyone, |_| false).count();
     assert_eq!([5, 6, 7].map(at), [1, 1, 0]);
@@ -91,6 +91,8 @@ fn an_end_in_an_earlier_log_says_nothing_of_sequences_of_this_one() {
         (ended.last, ended.overrun_by)
     };
     assert_eq!(missed(2, 7), (6, Some(7)));
+    // Nothing between the last event that somebody here wanted and this one was for it.
+    assert_eq!(missed(2, 0x30001), (0x30000, Some(0x30001)));
     assert_eq!([missed(1, 7), missed(1, 700)], [(4, None); 2]);
 }
 

@@ -15,6 +15,9 @@ pub fn not_kept(position: Position, broker: &BrokerTrace) -> String {
             "the position belongs to another log than the present one, which ends at {head}: nothing is \
              kept of earlier logs"
         ),
+        Some(head) if broker.tail >= head.sequence => {
+            "the broker does not keep the event any more: it has none now".to_owned()
+        }
         _ => format!(
             "the broker does not keep the event any more: the oldest that it has is {}",
             Position { epoch: position.epoch, sequence: broker.tail + 1 }
@@ -142,4 +145,23 @@ pub fn shown_address(address: Address) -> Value {
 /// Seconds since 1970.
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_not_kept_has_a_reason() {
+        let position = Position { epoch: 1, sequence: 0x20001 };
+        let reason = |epoch, tail| {
+            let head = Some(Position { epoch, sequence: 0x5ffff });
+            not_kept(position, &BrokerTrace { head, tail, ..BrokerTrace::default() })
+        };
+        let gone = "the broker does not keep the event any more: ";
+        let oldest = Position { epoch: 1, sequence: 0x30001 };
+        assert_eq!(reason(1, 0x30000), format!("{gone}the oldest that it has is {oldest}"));
+        assert_eq!(reason(1, 0x5ffff), format!("{gone}it has none now"));
+        assert!(reason(2, 0x30000).starts_with("the position belongs to another log"));
+    }
 }

@@ -22,9 +22,13 @@ pub struct Receipt {
     /// Of the broker that accepted it.
     pub epoch: String,
     pub sequence: u64,
+    /// [`NOT_COUNTED`] of a repeat, if the broker does not know it any more; as `matched`.
     pub gateways: u64,
     pub matched: u64,
 }
+
+/// A count that a receipt does not have.
+pub const NOT_COUNTED: u64 = u64::MAX;
 
 impl PushApi {
     /// Pushes go to the publisher that listens at `address`.
@@ -126,9 +130,13 @@ pub fn receipt(answer: &Answer) -> Receipt {
     Receipt {
         epoch: epoch.to_owned(),
         sequence: sequence.parse().expect("a number"),
-        gateways: json["gateways"].as_u64().expect("a number"),
-        matched: json["matched"].as_u64().expect("a number"),
+        gateways: count(&json["gateways"]),
+        matched: count(&json["matched"]),
     }
+}
+
+fn count(json: &Value) -> u64 {
+    if json.is_null() { NOT_COUNTED } else { json.as_u64().expect("a number") }
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Answer {

@@ -125,9 +125,9 @@ impl Peer {
         self.published += 1;
         self.publish(self.published, audience, content).await;
         match self.recv().await {
-            FromBroker::Accepted { number, sequence, gateways, matched, .. } => {
+            FromBroker::Accepted { number, sequence, matched: Some(matched), .. } => {
                 assert_eq!(number, self.published);
-                (sequence, gateways, matched)
+                (sequence, matched.gateways, matched.connections)
             }
             other => panic!("not accepted: {other:?}"),
         }

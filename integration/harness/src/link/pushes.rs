@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
-use campanile_messages::link::{DirectOutcome, Number, Role, Welcome};
+use campanile_messages::link::{DirectOutcome, Matched, Number, Role, Welcome};
 use campanile_messages::{Durability, FromBroker, Position, ToBroker};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -48,7 +48,8 @@ pub fn accepted(number: Number) -> FromBroker {
 
 pub fn accepted_counting(number: Number, counting: u32, away: u32) -> FromBroker {
     let sequence = number;
-    FromBroker::Accepted { number, sequence, gateways: 2, matched: 120, counting, away }
+    let matched = Some(Matched { gateways: 2, connections: 120 });
+    FromBroker::Accepted { number, sequence, matched, counting, away }
 }
 
 pub struct Broker {
@@ -156,7 +157,7 @@ async fn introduce(stream: TcpStream, epoch: u64) -> io::Result<(Frames<TcpStrea
         panic!("{hello:?}");
     };
     let head = Position { epoch, sequence: 0 };
-    let welcome = Welcome { head, durability: Durability::Disk, workers: Vec::new() };
+    let welcome = Welcome { head, durability: Durability::Disk, workers: Vec::new(), log: None };
     frames.write(encode_answer(&HelloAnswer::welcome(welcome))).await?;
     Ok((frames, unanswered))
 }

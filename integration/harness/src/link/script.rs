@@ -33,6 +33,17 @@ pub fn at(sequence: u64) -> Position {
     Position { epoch: EPOCH, sequence }
 }
 
+/// The sequence at a place in a block of the log, from 1. [`Link::publish_block`] gives them to events, as a
+/// broker that numbers by blocks does.
+pub fn in_block(block: u64, place: u16) -> u64 {
+    block << 16 | u64::from(place)
+}
+
+/// Where the log ends after a block.
+pub fn end_of(block: u64) -> u64 {
+    in_block(block, u16::MAX)
+}
+
 pub fn event(sequence: u64, audience: &Audience, content: &str) -> FromBroker {
     let content = Content::Text(content.into());
     let audience = audience.clone();
@@ -64,7 +75,7 @@ impl Script {
         };
         let given = || (0..u64::from(workers)).map(WorkerId).collect();
         let workers = if held.is_empty() { given() } else { held };
-        let welcome = Welcome { head: from, durability: Durability::Memory, workers };
+        let welcome = Welcome { head: from, durability: Durability::Memory, workers, log: None };
         let link = Arc::new(Shared {
             stream: Mutex::new(frames.stream.try_clone().expect("a socket")),
             head: AtomicU64::new(from.sequence),
@@ -189,6 +200,17 @@ impl Link {
     /// Sends an event.
     pub fn publish(&self, sequence: u64, audience: &Audience, content: &str) {
         self.send([event(sequence, audience, content)]);
+    }
+
+    /// Sends the events of a block, which get the places from 1 on, and moves the head to its end.
+    pub fn publish_block(&self, block: u64, events: &[(&Audience, &str)]) {
+        let events = (1..).zip(events);
+        self.send(
+            events.map(|(place, (audience, content))| {
+                event(in_block(block, place), audience, content)
+            }),
+        );
+        self.skip_to(end_of(block));
     }
 
     /// Moves the head of the log, by events that this gateway does not want.

@@ -154,16 +154,40 @@ fn the_bytes_of_a_welcome() {
         head: Position { epoch: 1, sequence: 300 },
         durability: Durability::Disk,
         workers: vec![WorkerId(5)],
+        log: Some(LogIdentity::own(0xab)),
     };
     let agreement = Agreement { features: Features::default(), ..Agreement::ours() };
     let welcome = HelloAnswer::Welcome { agreement, welcome };
     let expected = [
-        b"\x00\x00\x00\x31\xa9campanile\x04\x04\x81\xa7Welcome\x92\x93\x04\x90",
+        b"\x00\x00\x00\x47\xa9campanile\x04\x04\x81\xa7Welcome\x92\x93\x04\x90",
         LIMITS,
-        b"\x93\x92\x01\xcd\x01\x2c\xa4Disk\x91\x05",
+        b"\x94\x92\x01\xcd\x01\x2c\xa4Disk\x91\x05\x92\xa3Own\xb000000000000000ab",
     ];
     assert_eq!(wire(encode_answer(&welcome)), expected.concat());
     assert_eq!(decode_answer(body(encode_answer(&welcome))), Ok(welcome));
+}
+
+#[test]
+fn a_welcome_of_an_earlier_release_does_not_name_the_log() {
+    let earlier = [
+        b"\xa9campanile\x04\x04\x81\xa7Welcome\x92\x93\x04\x90",
+        LIMITS,
+        b"\x93\x92\x01\xcd\x01\x2c\xa4Disk\x91\x05",
+    ];
+    let answer = decode_answer(earlier.concat().into());
+    let Ok(HelloAnswer::Welcome { welcome, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!((welcome.workers, welcome.log), (vec![WorkerId(5)], None));
+}
+
+#[test]
+fn a_log_id_has_1_to_255_bytes() {
+    for (len, is_accepted) in [(0, false), (1, true), (255, true), (256, false)] {
+        let bytes = rmp_serde::to_vec(&("Shared", "x".repeat(len))).expect("MessagePack");
+        let read = rmp_serde::from_slice::<LogIdentity>(&bytes);
+        assert_eq!(read.is_ok(), is_accepted, "{len}: {read:?}");
+        let is_shared = read.is_ok_and(|log| log.kind == LogKind::Shared);
+        assert_eq!(is_shared, is_accepted);
+    }
 }
 
 #[test]

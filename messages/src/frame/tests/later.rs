@@ -36,7 +36,9 @@ impl Value {
                 let has =
                     |name: &str| entries.iter().any(|(key, _)| *key == Self::Text(name.into()));
                 // A later release has to write a field that is left out where no other is behind it.
-                let left_out = (has("except") && !has("from")).then_some(Self::Nil);
+                let is_left_out =
+                    has("except") && !has("from") || has("away") && !has("is_without_counts");
+                let left_out = is_left_out.then_some(Self::Nil);
                 let fields = entries.into_iter().map(|(_, value)| value.grown()).chain(left_out);
                 let later = Self::Map(vec![(Self::Text("Later".into()), Self::Array(vec![]))]);
                 Self::Array(fields.chain([later]).collect())
@@ -179,6 +181,7 @@ fn more_fields_in_the_first_frames_are_ignored() {
         head: Position { epoch: 1, sequence: 300 },
         durability: Durability::Disk,
         workers: vec![WorkerId(5)],
+        log: Some(LogIdentity::own(7)),
     };
     let challenge =
         Challenge { method: "hmac".to_owned(), nonce: Nonce([7; 32]), proof: Mac([8; 32]) };
@@ -230,6 +233,38 @@ fn a_field_that_is_missing_takes_its_default() {
     let tally = LaterTally { matched: 3, written: 2, too_slow: 1, expired: 0 };
     assert_eq!(read, Later::Counted { number: 1, tally, closed: None });
     assert!(rest.is_empty());
+}
+
+#[test]
+fn an_earlier_release_takes_missing_counts_for_a_silent_gateway() {
+    /// The message as releases have it that know no answers without counts.
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum Earlier {
+        Accepted {
+            number: u64,
+            sequence: u64,
+            gateways: u32,
+            matched: u64,
+            counting: u32,
+            away: u32,
+        },
+    }
+
+    let read = |matched, counting, away| {
+        let message = FromBroker::Accepted { number: 1, sequence: 2, matched, counting, away };
+        decode_head::<Earlier>(body(message.encode())).expect("a message").0
+    };
+    let earlier = |gateways, matched, counting, away| Earlier::Accepted {
+        number: 1,
+        sequence: 2,
+        gateways,
+        matched,
+        counting,
+        away,
+    };
+    let matched = Some(Matched { gateways: 3, connections: 4 });
+    assert_eq!(read(matched, 2, 1), earlier(3, 4, 2, 1));
+    assert_eq!(read(None, 0, 0), earlier(0, 0, 0, 1));
 }
 
 #[test]

@@ -188,8 +188,7 @@ fn a_publisher_gets_the_tallies_that_it_asked_for() {
                 FromBroker::Accepted {
                     number: 6,
                     sequence: 1,
-                    gateways: 1,
-                    matched: 3,
+                    matched: Some(Matched { gateways: 1, connections: 3 }),
                     counting: 2,
                     away: 1
                 }

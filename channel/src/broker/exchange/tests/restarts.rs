@@ -95,3 +95,100 @@ fn a_restart_does_not_change_when_something_expires() {
         assert!(!broker.exchange.remembers());
     }
 }
+
+/// Of a group, everyone and the group again, each in a block of its own that ends at 0xffff.
+fn in_blocks() -> (Vec<Record>, [u64; 3]) {
+    let sequences = [2, 3, 7].map(|block: u64| block << 16 | 1);
+    let mut earlier = TestBroker::on_disk();
+    let publisher = earlier.publisher();
+    for (number, audience) in (1..).zip([group("news"), Audience::Everyone, group("news")]) {
+        earlier.hear(publisher, publish(number, audience));
+    }
+    let events = earlier.exchange.take_changes().events.into_iter().zip(sequences);
+    (events.map(|(event, sequence)| Record { sequence, ..event }).collect(), sequences)
+}
+
+#[test]
+fn a_log_with_gaps_is_replayed_from_any_position() {
+    let (events, [one, two, three]) = in_blocks();
+    let head = three | 0xffff;
+    let replayed = |from, is_listening: [bool; 2]| {
+        let mut broker = TestBroker::starting(|start| {
+            (start.events, start.log.head) = (events.clone(), head);
+        });
+        assert_eq!(broker.exchange.figures(NOW).log_events, 3);
+        let link = broker.gateway();
+        let wanted = [(group("news"), Some(1)), (Audience::Everyone, Some(1))];
+        let wanted = wanted.into_iter().zip(is_listening).filter(|(_, listens)| *listens);
+        let wanted: Vec<_> = wanted.map(|(wanted, _)| wanted).collect();
+        broker.hear(link, interest(1, &wanted));
+        let effects = broker.hear(link, cursor(EPOCH, from));
+        let Some(Effect::CatchUp { frames, .. }) = effects.get(1) else { panic!("{effects:?}") };
+        assert_eq!(effects, attached(link, (from, None), frames.clone(), head));
+        frames.len()
+    };
+    let both = [true, true];
+    let froms = [0, one - 1, one, one | 0xffff, two - 1, two, three - 1, three, head];
+    assert_eq!(froms.map(|from| replayed(from, both)), [3, 3, 2, 2, 2, 1, 1, 0, 0]);
+    assert_eq!(froms.map(|from| replayed(from, [true, false])), [2, 2, 1, 1, 1, 1, 1, 0, 0]);
+}
+
+#[test]
+fn a_fetch_finds_events_on_both_sides_of_a_gap() {
+    let (events, [one, two, three]) = in_blocks();
+    let mut broker = TestBroker::starting(|start| {
+        (start.events, start.log.head) = (events, three | 0xffff);
+    });
+    let link = broker.listener(group("news"), 1);
+    let mut fetch = |since| {
+        let wants = vec![Want { since, audiences: vec![group("news")] }];
+        broker.hear(link, ToBroker::Fetch { number: 1, wants, max_bytes: 1 << 20 })
+    };
+    let answer = |since: u64, events: &[u64]| {
+        let past = FromBroker::Past {
+            audience: group("news"),
+            events: events.len() as u32,
+            expired: 0,
+            complete_after: since,
+        };
+        let events = events.iter().map(|sequence| event(*sequence, group("news")));
+        let fetched = FromBroker::Fetched { number: 1, served: 1 }.encode();
+        let frames = [past.encode()].into_iter().chain(events).chain([fetched]).collect();
+        vec![Effect::Replay { link, frames }]
+    };
+    assert_eq!(fetch(0), answer(0, &[one, three]));
+    assert_eq!(fetch(two), answer(two, &[three]));
+    assert_eq!(fetch(three | 0xffff), answer(three | 0xffff, &[]));
+}
+
+#[test]
+fn what_is_lost_of_a_log_with_gaps_is_known() {
+    let (events, [one, two, three]) = in_blocks();
+    let head = three | 0xffff;
+    let mut broker = TestBroker::starting(|start| {
+        (start.events, start.log.head, start.log.max_bytes) = (events, head, 1_400);
+    });
+    let position = |sequence| Position { epoch: EPOCH, sequence };
+    let trace = broker.exchange.trace(position(three), |_| 0);
+    assert_eq!((trace.head, trace.tail), (Some(position(head)), two - 1));
+    assert!(trace.event.is_some());
+    for gone in [one, two + 1, three - 1, head] {
+        assert_eq!(broker.exchange.trace(position(gone), |_| 0).event, None);
+    }
+    let mut attach = |epoch, from| {
+        let link = broker.gateway();
+        broker.hear(link, interest(1, &[(group("news"), Some(1))]));
+        broker.hear(link, cursor(epoch, from)).into_iter().find_map(|effect| match effect {
+            Effect::Send { message: FromBroker::Attached { from, gap }, .. } => {
+                Some((from.sequence, gap))
+            }
+            _ => None,
+        })
+    };
+    assert_eq!(attach(EPOCH, one - 1), Some((one, Some(Gap::Expired))));
+    assert_eq!(attach(EPOCH, one | 0xffff), Some((one | 0xffff, None)));
+    assert_eq!(attach(EPOCH + 1, 5), Some((two - 1, Some(Gap::EpochChanged))));
+    broker.tick(NOW + Duration::from_secs(300));
+    assert_eq!(broker.exchange.figures(NOW).log_events, 0);
+    assert_eq!(broker.exchange.log.tail(), head);
+}

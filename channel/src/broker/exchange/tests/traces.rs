@@ -46,7 +46,7 @@ fn without_a_disk_an_event_is_released_at_once() {
     broker.hear(publisher, publish);
     let event = event_at(&broker, 1);
     assert_eq!((event.accepted, event.stored, event.released), (Some(0), None, Some(0)));
-    assert_eq!((event.gateways, event.matched, event.bytes), (2, 5, 100_000));
+    assert_eq!((event.gateways, event.matched, event.bytes), (Some(2), Some(5), 100_000));
     assert_eq!((event.traced.except, event.user.as_deref()), (excepted, Some("42")));
     assert_eq!(event.id, None);
 }

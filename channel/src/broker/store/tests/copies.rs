@@ -60,6 +60,26 @@ fn a_copy_begins_a_new_epoch_and_the_original_does_not() {
 }
 
 #[test]
+fn a_copy_is_another_log_than_its_original() {
+    let dir = temp();
+    let (original, backup) = (dir.path().join("original"), dir.path().join("backup"));
+    let store = populated(&original, Durability::Disk);
+    let id = store.log_id();
+    store.close().unwrap();
+    copy(&original, &backup);
+    let (mut store, _) = open_here(&backup, Durability::Disk, NEW_EPOCH);
+    let other = store.log_id();
+    assert_ne!(other, id);
+    // Another epoch is not another log.
+    store.set_epoch(99).unwrap();
+    drop(store);
+    assert_eq!(open_here(&backup, Durability::Disk, 99).0.log_id(), other);
+    let renamed = dir.path().join("renamed");
+    fs::rename(&original, &renamed).unwrap();
+    assert_eq!(open_here(&renamed, Durability::Disk, 99).0.log_id(), id);
+}
+
+#[test]
 fn a_copy_that_replaces_the_original_begins_a_new_epoch() {
     for put_back_by_copy in [true, false] {
         let dir = temp();

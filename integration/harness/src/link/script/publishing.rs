@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::{Agreement, Features, HelloAnswer};
-use campanile_messages::link::{Number, Role, Welcome};
+use campanile_messages::link::{LogIdentity, LogKind, Matched, Number, Role, Welcome};
 use campanile_messages::{Durability, FromBroker, Hello, Position, ToBroker};
 
 use super::Script;
@@ -26,6 +26,22 @@ impl Script {
 
     /// The same, for a broker with these features only.
     pub fn accept_publisher_with(&self, head: Position, features: Features) -> PublishingLink {
+        self.welcome_publisher(head, features, None)
+    }
+
+    /// The same, for a broker that shares its log with others.
+    pub fn accept_publisher_of(&self, head: Position, log: &str) -> PublishingLink {
+        let id = log.to_owned().try_into().expect("a log id");
+        let log = LogIdentity { kind: LogKind::Shared, id };
+        self.welcome_publisher(head, Features::ours(), Some(log))
+    }
+
+    fn welcome_publisher(
+        &self,
+        head: Position,
+        features: Features,
+        log: Option<LogIdentity>,
+    ) -> PublishingLink {
         let (stream, _) = self.listener.accept().expect("the gateway comes");
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -35,7 +51,7 @@ impl Script {
         else {
             panic!("not a publisher");
         };
-        let welcome = Welcome { head, durability: Durability::Memory, workers: Vec::new() };
+        let welcome = Welcome { head, durability: Durability::Memory, workers: Vec::new(), log };
         let agreement = Agreement { features, ..Agreement::ours() };
         frames.write(encode_answer(&HelloAnswer::Welcome { agreement, welcome }));
         PublishingLink { frames, unanswered }
@@ -81,7 +97,7 @@ impl PublishingLink {
 
     /// Accepts a publish under this sequence.
     pub fn accept(&mut self, number: Number, sequence: u64) {
-        let (gateways, matched, counting, away) = (1, 1, 0, 0);
-        self.send(FromBroker::Accepted { number, sequence, gateways, matched, counting, away });
+        let matched = Some(Matched { gateways: 1, connections: 1 });
+        self.send(FromBroker::Accepted { number, sequence, matched, counting: 0, away: 0 });
     }
 }
