@@ -12,7 +12,8 @@ use campanile_messages::{Content, InstanceId};
 /// otherwise.
 pub const MAX_INQUIRIES: usize = 32;
 
-/// How many of them are kept for those that close connections, so that look-ups cannot keep these from being asked.
+/// How many of them are kept for those that close connections, or ask how everybody fares, so that look-ups cannot
+/// keep these from being asked. The last half of these are for closing connections alone.
 const KEPT_INQUIRIES: usize = 8;
 
 /// How long a question waits for its answers.
@@ -45,6 +46,8 @@ pub struct Answered {
 pub enum Purpose {
     /// Somebody looks.
     Look,
+    /// Somebody wants to know how everybody fares.
+    Summary,
     /// Connections shall be closed.
     Disconnect,
     /// The open pages wait for it, one question at a time.
@@ -56,6 +59,7 @@ impl Purpose {
     fn most(self) -> usize {
         match self {
             Self::Look => MAX_INQUIRIES - KEPT_INQUIRIES,
+            Self::Summary => MAX_INQUIRIES - KEPT_INQUIRIES / 2,
             Self::Disconnect => MAX_INQUIRIES,
             Self::Pages => MAX_INQUIRIES + 1,
         }
@@ -328,7 +332,11 @@ mod tests {
             inquiries.ask(n, Purpose::Look, now).expect("room");
         }
         assert_eq!(inquiries.ask(99, Purpose::Look, now), Err(99));
-        for n in MAX_INQUIRIES - KEPT_INQUIRIES..MAX_INQUIRIES {
+        for n in MAX_INQUIRIES - KEPT_INQUIRIES..MAX_INQUIRIES - KEPT_INQUIRIES / 2 {
+            inquiries.ask(n, Purpose::Summary, now).expect("room for how everybody fares");
+        }
+        assert_eq!(inquiries.ask(99, Purpose::Summary, now), Err(99));
+        for n in MAX_INQUIRIES - KEPT_INQUIRIES / 2..MAX_INQUIRIES {
             inquiries.ask(n, Purpose::Disconnect, now).expect("room to close connections");
         }
         assert_eq!(inquiries.ask(99, Purpose::Disconnect, now), Err(99));

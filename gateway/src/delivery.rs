@@ -53,8 +53,15 @@ pub enum Delivery {
     Resumed(StepTicket, ResumeOutcome, Position),
     /// All events up to this position have been handed over.
     Mark(Position),
-    /// Events before this position may be missing.
-    Gap(Gap, Position),
+    /// Events may be missing.
+    Gap {
+        /// The reason.
+        gap: Gap,
+        /// All events up to this position have been handed over.
+        cursor: Position,
+        /// The position after which the stream continues.
+        from: Position,
+    },
 }
 
 /// Events that a client missed, or asked for as a new listener.

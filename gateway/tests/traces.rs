@@ -3,6 +3,8 @@
 
 mod harness;
 
+use std::time::{Duration, Instant};
+
 use campanile_gateway::GatewayConfig;
 use campanile_harness::client::raw::{Client, request};
 use campanile_harness::link::group;
@@ -166,6 +168,48 @@ fn the_edges_of_a_gap_are_told_apart() {
     assert_eq!(listeners, [2, 0, 0, 3]);
     let found = verdict(&link, at(9), &news(), stays);
     assert!(found.sentence.ends_with("(expired)") && found.at.is_some(), "{found:?}");
+}
+
+#[test]
+fn what_was_for_others_before_a_gap_is_not_lost() {
+    let (script, gateway, link) = start(|_| {});
+    let (mut client, at_client) = join_in(&gateway, "/?group=news");
+    link.publish(8, &news(), "eight");
+    client.expect_event(8, "eight");
+    // The gateway has it, and none of its workers.
+    link.publish(9, &group("others"), "nine");
+    drop(link);
+    let link = script.accept(at(12), Some(Gap::Expired));
+    assert_eq!(client.json()["type"], "gap");
+    // It was there, whoever that was for.
+    let reason = |position| verdict(&link, position, &Audience::Everyone, at_client).reason;
+    assert_eq!([9, 10].map(|p| reason(at(p))), ["written", "not_recovered"]);
+}
+
+#[test]
+fn what_was_replayed_before_another_log_began_is_not_denied() {
+    let (script, gateway, link) = start(|_| {});
+    let (mut stayed, _) = join_in(&gateway, "/");
+    let (mut client, ends) = join_in(&gateway, "/");
+    client.say(&json!({"type": "join", "group": "news", "since": at(2).to_string()}));
+    let (number, audiences, _) = link.fetch();
+    link.send(past(number, &audiences, &[event(3, &news(), "three")]));
+    client.expect_event(3, "three");
+    assert_eq!(client.json()["recovered"], true);
+    assert_eq!(client.json()["type"], "position");
+    client.say(&json!({"type": "leave", "group": "news"}));
+    assert_eq!(client.json()["type"], "left");
+    drop(client);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while verdict(&link, at(3), &news(), ends).details.is_none_or(|it| it.ended.is_none()) {
+        assert!(Instant::now() < deadline, "the connection does not end");
+    }
+    assert_reasons(&link, ends, [(at(3), "recovered_by_replay"), (at(2), "connected_later")]);
+    drop(link);
+    let link = script.accept(Position { epoch: 2, sequence: 4 }, Some(Gap::EpochChanged));
+    assert_eq!(stayed.json()["reason"], "epoch_changed");
+    // The groups that it had left are forgotten.
+    assert_reasons(&link, ends, [(at(3), "not_kept_any_more"), (at(9), "not_listening")]);
 }
 
 #[test]

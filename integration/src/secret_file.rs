@@ -40,6 +40,14 @@ impl fmt::Debug for Shown<'_> {
     }
 }
 
+/// What an error shows in place of a value that [may hold a secret](may_hold_secret).
+pub const NOT_SHOWN: &str = "(not shown, because it may hold a secret)";
+
+/// Whether a wrong value may be a URL with a password or a key in it.
+pub fn may_hold_secret(value: &str) -> bool {
+    value.contains('@') || value.contains("://") && value.contains(['?', '#'])
+}
+
 /// Reads the secret in a file, without the end of its line. `-` is standard input.
 ///
 /// # Errors

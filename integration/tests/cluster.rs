@@ -243,7 +243,10 @@ async fn a_connection_is_looked_up_and_closed() {
         .await
         .expect("no panic");
     });
-    assert_eq!(answer.json(), json!({ "disconnected": 1, "ending": 0, "silent": [] }));
+    assert_eq!(
+        answer.json(),
+        json!({ "disconnected": 1, "ending": 0, "silent": [], "silent_left_out": 0 })
+    );
     let said = operated.cluster.publishers[0].said("closed for an operator").await;
     assert!(said.contains("by=key:\"night\"") && said.contains("rrr\u{e9}\u{e9}"), "{said}");
     let ended = operated.get(&path).await.json();
@@ -360,7 +363,10 @@ async fn a_user_is_disconnected_from_every_gateway() {
         .await
         .expect("no panic");
     });
-    assert_eq!(answer.json(), json!({ "disconnected": 4, "ending": 0, "silent": [] }));
+    assert_eq!(
+        answer.json(),
+        json!({ "disconnected": 4, "ending": 0, "silent": [], "silent_left_out": 0 })
+    );
     let left = operated.get(&format!("/users/{user}")).await.json();
     assert_eq!(left["connections"], json!([]));
     assert_eq!(operated.cluster.publishers[0].count("closed for an operator"), 1);
@@ -388,7 +394,10 @@ async fn look_ups_that_are_too_many_are_refused_and_delay_no_delete() {
     // The client does not close its side, so the gateway cuts it.
     let closing = operated.delete("/users/42?reason=stolen+token");
     let (looked, closed) = tokio::join!(look_ups, closing);
-    assert_eq!(closed.json(), json!({ "disconnected": 1, "ending": 0, "silent": [] }));
+    assert_eq!(
+        closed.json(),
+        json!({ "disconnected": 1, "ending": 0, "silent": [], "silent_left_out": 0 })
+    );
     for seen in &looked {
         match seen.status {
             200 => assert_eq!(list(&seen.json()["connections"]).len(), 1, "{}", seen.body),

@@ -1,6 +1,7 @@
 //! The listener for operators, apart from the ports of clients and backends.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use campanile_harness::tls::Files;
 use campanile_harness::{
@@ -8,6 +9,7 @@ use campanile_harness::{
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
+use tokio::time::timeout;
 
 const UP: [&str; 4] = [
     "up",
@@ -183,6 +185,33 @@ async fn one_address_cannot_take_all_seats_of_the_operators() {
         other.send(&live).await;
         assert_eq!(within("an answer", other.answer()).await.status, 200, "{request}");
     }
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_seats_with_what_is_not_tls() {
+    let files = Files::new(&["127.0.0.1"]);
+    let flags = files.flags();
+    let publisher = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=0.0.0.0:0"];
+    let args: Vec<_> = publisher.into_iter().chain(flags.split(' ')).collect();
+    let process = Process::start(&[&args[..], &["--admin-open=health"]].concat());
+    let mut admin = process.address("operators are answered").await;
+    admin.set_ip([127, 0, 0, 1].into());
+    let ca = std::fs::read(files.path("ca.pem")).expect("it can be read");
+    let ca = reqwest::Certificate::from_pem(&ca).expect("a certificate");
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
+    let client = client.local_address(IpAddr::from([127, 0, 0, 4])).build().expect("a client");
+    // A connection whose handshake has failed is kept for 2 s, so that its peer can read why. With all seats, the
+    // last of these would have to wait for three times as long.
+    let mut failed = Vec::new();
+    for _ in 0..900 {
+        let mut connection = connect_from([127, 0, 0, 3], admin).await;
+        let _ = connection.stream.write_all(&[0; 16]).await;
+        failed.push(connection);
+    }
+    let live = client.get(format!("https://{admin}/health/live"));
+    let answer = timeout(Duration::from_secs(4), live.send()).await;
+    let answer = answer.expect("a seat within 4 s").expect("an answer");
+    assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]

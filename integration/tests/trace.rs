@@ -324,7 +324,7 @@ async fn what_is_expired_is_not_recovered_and_then_not_known() {
     for _ in 0..20 {
         last = push_large(push, Some("g"), 8 << 10).await;
     }
-    operator.until(&last, me, "closed_before").await;
+    operator.until(&last, me, "not_listening").await;
     let (_feed, hello) = open_feed(&cluster, 0, Protocol::V1, &["g"], Some(&since)).await;
     let again = (hello.worker, hello.connection);
     let lost = operator.until(&last, again, "not_recovered").await;

@@ -96,6 +96,7 @@ impl<C: Caller> Courier<C> {
         let purpose = match question {
             _ if is_for_pages => Purpose::Pages,
             Question::Disconnect { .. } => Purpose::Disconnect,
+            Question::Summary => Purpose::Summary,
             _ => Purpose::Look,
         };
         let link = match &self.link {

@@ -155,7 +155,7 @@ impl Performer {
             BridgeEffect::ReportGap { gap, cursor, from } => {
                 warn!(%cursor, %from, ?gap, "events may be missing, clients are notified");
                 self.meters.gaps.count(gap.into());
-                self.deliver_to_all(&Delivery::Gap(gap, from));
+                self.deliver_to_all(&Delivery::Gap { gap, cursor, from });
             }
             BridgeEffect::SendAway => {
                 warn!("no link to the broker for too long: clients are sent to another gateway");

@@ -136,7 +136,7 @@ impl Clients {
                 self.mark = Some(position);
                 self.reach(position);
             }
-            Delivery::Gap(gap, position) => self.report_gap(gap, position),
+            Delivery::Gap { gap, cursor, from } => self.report_gap(gap, cursor, from),
         }
         None
     }
@@ -228,9 +228,9 @@ impl Clients {
         }
     }
 
-    fn report_gap(&mut self, gap: Gap, position: Position) {
+    fn report_gap(&mut self, gap: Gap, cursor: Position, position: Position) {
         self.mark = Some(position);
-        self.note_gap(gap, position);
+        self.note_gap(gap, cursor, position);
         self.subscriptions.all_mut().for_each(|(client, _)| client.send_gap(gap, position));
     }
 

@@ -49,9 +49,11 @@ impl Clients {
         }
     }
 
-    /// Notes that this gateway has lost events up to a position.
-    pub fn note_gap(&mut self, gap: Gap, until: Position) {
-        self.trail.note_gap(gap, self.subscriptions.reached(), until, Instant::now());
+    /// Notes that this gateway has lost the events between two positions.
+    pub fn note_gap(&mut self, gap: Gap, cursor: Position, until: Position) {
+        // Up to there, it has got all that were for its connections.
+        self.reach(cursor);
+        self.trail.note_gap(gap, cursor.sequence, until, Instant::now());
         self.reach(until);
     }
 
@@ -165,7 +167,11 @@ impl Clients {
             is_ended,
             awaits_past: self.subscriptions.awaits_past(known.connection),
             left_groups: if is_of_this_log { departed } else { Vec::new() },
-            left_dropped: left_groups.dropped(known.connection),
+            left_dropped: match is_of_this_log {
+                true => left_groups.dropped(known.connection),
+                // With the log, all of them were forgotten.
+                false => known.last,
+            },
             loss: self.trail.gaps.loss(position, is_ended.then_some(known.ended)),
             known,
         }

@@ -307,8 +307,8 @@ impl World {
                     self.workers[worker].deliveries.push_back(delivery);
                 }
                 BridgeEffect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
-                BridgeEffect::ReportGap { gap, from, .. } => {
-                    self.deliver_to_all(&Delivery::Gap(gap, from));
+                BridgeEffect::ReportGap { gap, cursor, from } => {
+                    self.deliver_to_all(&Delivery::Gap { gap, cursor, from });
                 }
                 BridgeEffect::Send(message) | BridgeEffect::Force(message) if self.is_linked => {
                     self.sent.push_back(message);
@@ -362,7 +362,7 @@ impl World {
                     }
                 }
             }
-            Delivery::Gap(_, position) => {
+            Delivery::Gap { from: position, .. } => {
                 for client in self.clients.values_mut().filter(|c| c.worker == index) {
                     client.progress.values_mut().for_each(|progress| progress.up_to = position);
                 }

@@ -36,8 +36,8 @@ impl Trail {
         }
     }
 
-    /// Notes that events were lost between the sequence that was `reached` and the position at which the
-    /// stream continues.
+    /// Notes that events were lost between the sequence that the stream had `reached` and the position at which it
+    /// continues.
     pub fn note_gap(&mut self, gap: Gap, reached: u64, until: Position, at: Instant) {
         let after = (self.epoch == until.epoch).then_some(reached);
         self.gaps.note(LostEvents { gap, after, until, at });

@@ -264,6 +264,12 @@ fn not_listening(position: Position, audience: &Audience, facts: &Facts) -> Verd
     let sequence = position.sequence;
     let known = &facts.known;
     let first = facts.first();
+    let is_group = matches!(audience, Audience::Group(_));
+    // It may have asked for the event with a join that is forgotten, unless those are older than the connection.
+    let is_any_forgotten = first.after.is_none_or(|after| after <= facts.left_dropped);
+    if is_group && sequence <= facts.left_dropped && is_any_forgotten {
+        return Verdict::Forgotten;
+    }
     if !first.is_restarted && first.after.is_some_and(|after| sequence <= after) {
         let since = first.continued.filter(|past| !matches!(past.outcome, PastOutcome::History));
         return match since.and_then(|past| past.since_in(position.epoch)) {
@@ -271,24 +277,23 @@ fn not_listening(position: Position, audience: &Audience, facts: &Facts) -> Verd
             _ => Verdict::ConnectedLater(first.after),
         };
     }
-    if facts.is_ended && sequence > known.last {
-        return Verdict::ClosedBefore { code: known.end.code(), last: known.last };
-    }
-    let is_group = matches!(audience, Audience::Group(_));
     let has_left_out = is_group && known.groups_left_out > 0;
-    if is_group && sequence <= facts.left_dropped {
-        return Verdict::Forgotten;
-    }
     let lefts = facts.stays(audience).filter_map(|stay| stay.left);
     if let Some(left) = lefts.filter(|left| *left < sequence).max() {
         // It may have come back since; that was later than the event.
         return Verdict::LeftEarlier(left);
     }
     let joined = facts.stays(audience).filter_map(|stay| stay.after).min();
-    match facts.stays(audience).next() {
-        Some(_) => Verdict::JoinedLater(joined),
-        None if has_left_out => Verdict::Forgotten,
-        None => Verdict::NeverListened,
+    let is_listener = facts.stays(audience).next().is_some();
+    // What it was handed last is noted with its own events, and once a second: a later event may be older than its end.
+    // So this is said only of what it may have listened to.
+    if facts.is_ended && sequence > known.last && (is_listener || has_left_out) {
+        return Verdict::ClosedBefore { code: known.end.code(), last: known.last };
+    }
+    match is_listener {
+        true => Verdict::JoinedLater(joined),
+        false if has_left_out => Verdict::Forgotten,
+        false => Verdict::NeverListened,
     }
 }
 

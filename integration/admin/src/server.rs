@@ -198,7 +198,8 @@ async fn admit(
         Ok(Ok(stream)) => Ok((stream, Some(peer), seat)),
         Ok(Err(no_stream)) => {
             debug!(%peer, error = %no_stream, "no TLS with an operator");
-            no_stream.end().await;
+            // It can be read for a while why, unless somebody else needs the seat.
+            seat.during(no_stream.end()).await;
             Err(DispatchError::DisconnectTimeout)
         }
         Err(_) => Err(DispatchError::SlowRequestTimeout),

@@ -25,9 +25,12 @@ function rowOf(one) {
 }
 
 function silence(silent) {
-  const [earlier, others] = [silent.filter(({ reason }) => reason === 'not_understood').length, silent.filter(({ reason }) => reason !== 'not_understood').length];
+  const of = (...reasons) => silent.filter(({ reason }) => reasons.includes(reason)).length;
+  const [earlier, away] = [of('not_understood'), of('away')];
+  const others = silent.length - earlier - away;
   return [
     earlier && `${plural(earlier, 'gateway is', 'gateways are')} of an earlier release, and cannot say which connections ended.`,
+    away && `${plural(away, 'gateway has', 'gateways have')} no link to the broker now, so connections may be missing.`,
     others && `${plural(others, 'gateway')} did not answer in time, so connections may be missing.`,
   ].filter(Boolean).join(' ');
 }

@@ -47,6 +47,7 @@ pub fn closed(replies: &Replies, last: u16) -> Value {
         "connections": connections.collect::<Vec<_>>(),
         "left_out": left_out,
         "silent": replies.silent,
+        "silent_left_out": replies.silent_left_out,
     })
 }
 

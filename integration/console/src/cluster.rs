@@ -96,6 +96,7 @@ pub fn cluster(answered: Answered, now: SystemTime) -> Value {
         "gateways": gateways,
         "publishers": publishers,
         "silent": silent.collect::<Vec<_>>(),
+        "silent_left_out": known.as_ref().map_or(0, |broker| broker.away_left_out),
     })
 }
 

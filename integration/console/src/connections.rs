@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Wanted, said};
 use campanile_channel::courier::Inquirer;
+use campanile_channel::inquiries::NoInquiry;
 use campanile_messages::Address;
 use campanile_messages::inquiry::{ConnectionsSummary, DisconnectedSummary, Question, Whom};
 use campanile_messages::link::Asked;
@@ -81,6 +82,7 @@ async fn user(
         "connections": connections.iter().map(shown).collect::<Vec<_>>(),
         "left_out": left_out,
         "silent": answered.silent,
+        "silent_left_out": answered.silent_left_out,
     }))
 }
 
@@ -120,7 +122,10 @@ async fn disconnect_user(
 
 fn ended(all: DisconnectedSummary, answered: &Replies) -> HttpResponse {
     let DisconnectedSummary { ended, ending } = all;
-    crate::json(&json!({ "disconnected": ended, "ending": ending, "silent": answered.silent }))
+    let Replies { silent, silent_left_out, .. } = answered;
+    crate::json(&json!({
+        "disconnected": ended, "ending": ending, "silent": silent, "silent_left_out": silent_left_out,
+    }))
 }
 
 /// Reads the path of a request that may only look.
@@ -181,9 +186,23 @@ async fn disconnect(
     });
     match task.await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(reason)) => Err(crate::unanswered(reason)),
-        Err(_) => Err(said(StatusCode::INTERNAL_SERVER_ERROR, "this publisher is ending")),
+        Ok(Err(reason)) => Err(not_known_to_be_done(reason)),
+        Err(_) => Err(perhaps_done("this publisher is ending")),
     }
+}
+
+/// The answer if nobody has answered who was to close connections.
+fn not_known_to_be_done(reason: NoInquiry) -> HttpResponse {
+    match reason.was_not_asked() {
+        true => crate::unanswered(reason),
+        false => perhaps_done(&reason.to_string()),
+    }
+}
+
+/// The answer if gateways may have been asked.
+fn perhaps_done(reason: &str) -> HttpResponse {
+    let sentence = format!("it is not known whether connections were closed: {reason}");
+    said(StatusCode::GATEWAY_TIMEOUT, &sentence)
 }
 
 fn bad(sentence: &str) -> HttpResponse {
@@ -196,4 +215,18 @@ fn unknown(at: Address) -> HttpResponse {
          did; a greeting names the address of its connection, as worker/connection"
     );
     said(StatusCode::NOT_FOUND, &sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_done_is_not_said_to_be_refused() {
+        let status = |reason| not_known_to_be_done(reason).status().as_u16();
+        let asked = [NoInquiry::LinkLost, NoInquiry::Unanswered, NoInquiry::ShuttingDown];
+        assert_eq!(asked.map(status), [504; 3]);
+        let not_asked = [NoInquiry::NoBroker, NoInquiry::TooMany, NoInquiry::GatewayAway];
+        assert_eq!(not_asked.map(status), [503; 3]);
+    }
 }

@@ -87,6 +87,7 @@ fn json(value: &impl Serialize) -> HttpResponse {
     response
 }
 
+/// The answer if nobody has answered.
 fn unanswered(reason: NoInquiry) -> HttpResponse {
     let status = actix_web::http::StatusCode::SERVICE_UNAVAILABLE;
     let mut response = said(status, &reason.to_string());

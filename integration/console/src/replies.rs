@@ -20,13 +20,15 @@ pub struct Replies {
     answers: Vec<Answer>,
     /// Those that have not, as they are shown.
     pub silent: Vec<Value>,
+    /// How many more of these there are.
+    pub silent_left_out: u64,
 }
 
 impl Replies {
     /// Reads the answers to a question about connections, which these were asked.
     pub fn of(answered: Answered, to: Asked) -> Self {
         let Answered { broker, answers, silent } = answered;
-        let BrokerSummary { links, away, .. } = match broker {
+        let BrokerSummary { links, away, away_left_out, .. } = match broker {
             Answer::Summary(Summary::Broker(broker)) => *broker,
             _ => BrokerSummary::default(),
         };
@@ -42,8 +44,13 @@ impl Replies {
             }
         }
         // The gateway of one worker has a link, or there was no answer at all.
-        if !matches!(to, Asked::Worker(_)) {
+        let is_of_one = matches!(to, Asked::Worker(_));
+        let silent_left_out = if is_of_one { 0 } else { away_left_out };
+        if !is_of_one {
             without_answer.extend(away.into_iter().map(|instance| (instance, AWAY)));
+        }
+        // One of an earlier release is not asked. If nobody else knows the worker, it may be one of its own.
+        if !is_of_one || replies.is_empty() && without_answer.is_empty() {
             let gateways = links.values().filter(|link| link.role == "gateway");
             let earlier = gateways.filter(|gateway| !gateway.is_askable);
             without_answer.extend(earlier.map(|gateway| (gateway.instance, "not_understood")));
@@ -51,7 +58,7 @@ impl Replies {
         without_answer.sort_unstable();
         let silent =
             without_answer.into_iter().map(|(who, reason)| silent_one(who, reason, &links));
-        Self { answers: replies, silent: silent.collect() }
+        Self { answers: replies, silent: silent.collect(), silent_left_out }
     }
 
     /// The answer if every gateway that was asked is silent.
@@ -123,4 +130,41 @@ pub fn shown(connection: &ConnectionSummary) -> Map<String, Value> {
         shown.insert("ended".to_owned(), (end.unix_millis as f64 / 1e3).into());
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::WorkerId;
+    use campanile_messages::inquiry::LinkSummary;
+
+    use super::*;
+
+    const ONE: Asked = Asked::Worker(WorkerId(7));
+
+    fn link(number: u8, role: &str, is_askable: bool) -> LinkSummary {
+        let (instance, role) = (InstanceId(number.into()), role.to_owned());
+        let address = format!("192.0.2.{number}:1");
+        LinkSummary { instance, role, address, lag_events: 0, lag_bytes: 0, is_askable }
+    }
+
+    fn replies(links: &[LinkSummary], answers: &[Answer], to: Asked) -> Replies {
+        let broker = BrokerSummary { links: links.to_vec(), ..BrokerSummary::default() };
+        let answers = answers.iter().map(|answer| (InstanceId(1), answer.clone()));
+        let broker = Answer::Summary(Summary::Broker(Box::new(broker)));
+        Replies::of(Answered { broker, answers: answers.collect(), silent: Vec::new() }, to)
+    }
+
+    #[test]
+    fn a_gateway_that_cannot_be_asked_may_have_the_connection() {
+        let links =
+            [link(1, "gateway", true), link(2, "gateway", false), link(3, "publisher", false)];
+        let nobody = replies(&links, &[], ONE).nobody().expect("it is not known");
+        assert_eq!(nobody.status(), StatusCode::GATEWAY_TIMEOUT);
+        let nothing = Answer::Connections(ConnectionsSummary::default());
+        let found = replies(&links, &[nothing], ONE);
+        assert!(found.nobody().is_none() && found.silent.is_empty(), "its gateway has answered");
+        let silent = replies(&links, &[Answer::Busy], ONE).silent;
+        assert_eq!(silent.len(), 1, "its gateway is known: {silent:?}");
+        assert!(replies(&links[..1], &[], ONE).nobody().is_none(), "all could be asked");
+    }
 }

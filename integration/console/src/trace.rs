@@ -15,7 +15,7 @@ use campanile_messages::{Address, InstanceId, Position};
 use continued::{add_answer, ended_client};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shown::{not_kept, shown_connection, shown_event, shown_gateway, shown_silent, with_unsent};
+use shown::{not_kept, shown_connection, shown_event, shown_gateway, shown_silent};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,8 +186,9 @@ fn shown(
     let mut trace = json!({
         "position": position.to_string(),
         "event": shown_event(position, broker, publisher.map(|(i, p)| (i, address(i), p))),
-        "gateways": with_unsent(gateways, position, broker),
+        "gateways": gateways,
         "silent": silent,
+        "silent_left_out": broker.away_left_out,
     });
     if let Some(at) = at {
         trace["connection"] = match found {
@@ -229,12 +230,18 @@ fn silent(broker: &BrokerTrace, first: &Answered, second: &Answered) -> Vec<Inst
         let said_nothing = answers.map(|(instance, _)| *instance);
         said_nothing.chain(answered.silent.iter().copied()).collect::<Vec<_>>()
     };
+    // What the second question is answered with is all that is asked of a gateway.
+    let has_answered_later = |instance: &InstanceId| {
+        let mut answers = second.answers.iter().filter(|answer| !has_said_nothing(answer));
+        answers.any(|(answered, _)| answered == instance)
+    };
     let has_answered =
         |instance: &InstanceId| first.answers.iter().any(|(answered, _)| answered == instance);
     let linked = broker.links.iter().map(|(instance, _)| *instance);
     let unasked = linked.filter(|instance| !has_answered(instance));
     let away = broker.away.clone();
     let mut silent = [of(first), of(second), unasked.collect(), away].concat();
+    silent.retain(|instance| !has_answered_later(instance));
     silent.sort_unstable();
     silent.dedup();
     silent
@@ -289,8 +296,12 @@ mod tests {
         let nothing = |number| (number, Answer::Nothing);
         let first = answered(&[nothing(1), (2, Answer::NotUnderstood), (3, Answer::Busy)]);
         let second = answered(&[nothing(1)]);
-        let silent = silent(&broker, &first, &second);
-        assert_eq!(silent, [2, 3, 4, 9].map(InstanceId));
+        let silent = |second| silent(&broker, &first, &second);
+        assert_eq!(silent(second), [2, 3, 4, 9].map(InstanceId));
+        // What was late with its first answer, or has come since, may have answered the second question.
+        let mut later = answered(&[nothing(1), (3, Answer::Busy), nothing(4), nothing(9)]);
+        later.silent = Vec::new();
+        assert_eq!(silent(later), [2, 3].map(InstanceId));
     }
 
     #[test]

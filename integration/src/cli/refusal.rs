@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextValue, ErrorKind};
 
 use crate::logging::last_line;
+use crate::secret_file::{NOT_SHOWN, may_hold_secret};
 use crate::settings::SettingsError;
 
 /// Why nothing is run.
@@ -42,11 +43,47 @@ pub fn explain(refused: &Refused) -> ExitCode {
     }
 }
 
-/// What clap has to say about an error, without its usage.
+/// What clap has to say about an error, without its usage, and without values that may hold a secret.
 pub fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
+    let values = error.context().flat_map(|(_, value)| match value {
+        ContextValue::String(value) => std::slice::from_ref(value),
+        ContextValue::Strings(values) => values,
+        _ => &[],
+    });
+    let text = values
+        .filter(|value| may_hold_secret(value))
+        .fold(error.to_string(), |text, value| text.replace(value, NOT_SHOWN));
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
     parts.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn a_url_with_a_password_is_not_shown() {
+        let url = "https://ops:hunter2@127.0.0.1";
+        for args in [
+            &["broker", "--otlp", url][..],
+            &["push", "--url", url, "hello"],
+            &["push", "--url", "127.0.0.1/?key=hunter2://", "hello"],
+            &["trace", "--url", url],
+            &["top", "--url", url],
+            &["top", url],
+            &[url],
+        ] {
+            let args = ["campanile"].iter().chain(args);
+            let error = Cli::try_parse_from(args.clone()).expect_err("it is refused");
+            let line = one_line(&error);
+            assert!(line.contains(NOT_SHOWN) && !line.contains("hunter2"), "{args:?}: {line}");
+        }
+        let error = Cli::try_parse_from(["campanile", "top", "--url", "ftp://a"]).expect_err("ftp");
+        assert!(one_line(&error).contains("invalid value 'ftp://a'"), "{error}");
+    }
 }

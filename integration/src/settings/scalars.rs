@@ -12,6 +12,7 @@ use toml::de::DeValue;
 use super::document::Document;
 use super::nearest::nearest;
 use super::{MAX_ERRORS, SettingsError};
+use crate::secret_file::{NOT_SHOWN, may_hold_secret};
 
 /// The sections of flags.
 const SERVICES: [&str; 3] = ["broker", "gateway", "publisher"];
@@ -252,6 +253,7 @@ fn check(arg: &Arg, value: &str) -> Result<(), String> {
 /// A value for an error: the beginning of a string, the kind of anything larger.
 fn shown(value: &DeValue<'_>) -> String {
     match value {
+        DeValue::String(text) if may_hold_secret(text) => NOT_SHOWN.to_owned(),
         DeValue::String(text) => format!("{:?}", text.chars().take(100).collect::<String>()),
         DeValue::Integer(number) => number.to_string().chars().take(100).collect(),
         DeValue::Float(number) => number.to_string().chars().take(100).collect(),

@@ -13,6 +13,7 @@ use campanile_edge::{KeyHash, Secret, new_key};
 
 use crate::cli::{HashArgs, KeyCommand, MakeArgs};
 use crate::logging::last_line;
+use crate::secret_file::Shown;
 use crate::settings::keys::read_file;
 
 /// Makes or hashes a key.
@@ -99,8 +100,8 @@ fn quoted(text: &str) -> String {
 }
 
 fn hash(args: &HashArgs) -> Result<String, String> {
-    let key = read_file(&args.file)
-        .map_err(|error| format!("--file {}: {error}", args.file.display()))?;
+    let key =
+        read_file(&args.file).map_err(|error| format!("--file {}: {error}", Shown(&args.file)))?;
     Ok(format!("{}\n", KeyHash::of(&key)))
 }
 
@@ -143,6 +144,9 @@ mod tests {
         assert!(!entry.contains("cpk_"), "the key is in its file only: {entry}");
         let again = make(&args).expect_err("the file exists");
         assert!(again.contains("accepted is a file that does not exist yet"), "{again}");
+        // As is easily done: the key in place of its file.
+        let mistaken = hash(&HashArgs { file: "cpk_fake".into() }).expect_err("no such file");
+        assert!(mistaken.contains("--file") && !mistaken.contains("cpk_fake"), "{mistaken}");
         let shown = make(&MakeArgs { key_file: None, ..args }).expect("made");
         let key = shown.lines().find(|line| line.starts_with("cpk_")).expect("a key");
         assert!(shown.contains(&KeyHash::of(&Secret::new(key)).to_string()), "{shown}");

@@ -126,6 +126,9 @@ fn said(trace: &Value) -> String {
         };
         let _ = writeln!(text, "{} {why}", word(&silent["instance"]));
     }
+    if let Some(more @ 1..) = trace["silent_left_out"].as_u64() {
+        let _ = writeln!(text, "{more} more gateways have no link to the broker now");
+    }
     if let Some(connection) = trace.get("connection") {
         let _ = writeln!(
             text,

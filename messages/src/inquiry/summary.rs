@@ -84,6 +84,8 @@ pub struct BrokerSummary {
     pub links_left_out: u64,
     /// The gateways that have lost their links and may come back, at most [`MAX_LISTED_LINKS`].
     pub away: Vec<InstanceId>,
+    /// How many more there are.
+    pub away_left_out: u64,
 }
 
 /// The events that the broker keeps.

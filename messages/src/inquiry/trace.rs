@@ -74,6 +74,8 @@ pub struct BrokerTrace {
     /// The gateways that have lost their links and may come back, at most
     /// [`MAX_LISTED_LINKS`](super::MAX_LISTED_LINKS).
     pub away: Vec<InstanceId>,
+    /// How many more there are.
+    pub away_left_out: u64,
     /// Whether the gateway of the connection that was asked for has no link now, and may come back.
     pub is_gateway_away: bool,
 }

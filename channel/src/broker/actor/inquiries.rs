@@ -50,9 +50,11 @@ impl Broker {
         let (now, unix_now) = (self.clock.now(), unix_micros());
         let shown =
             |at: Duration| unix_now.saturating_sub(now.saturating_sub(at).as_micros() as u64);
+        let (away, away_left_out) = self.exchange.away(now);
         Traced::Broker(BrokerTrace {
             links: self.links.addresses(),
-            away: self.exchange.away(now),
+            away,
+            away_left_out,
             is_gateway_away: at.is_some_and(|at| self.exchange.is_away(at.worker, now)),
             ..self.exchange.trace(position, shown)
         })
@@ -63,6 +65,7 @@ impl Broker {
         let Figures { counts, log_events, log_bytes, oldest_age, staged_bytes, .. } =
             self.exchange.figures(self.clock.now());
         let peers: Vec<_> = self.exchange.peers().collect();
+        let (away, away_left_out) = self.exchange.away(self.clock.now());
         let listed = peers.iter().take(MAX_LISTED_LINKS);
         BrokerSummary {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -94,7 +97,8 @@ impl Broker {
                 .filter_map(|(link, askable)| self.links.summary(*link, *askable))
                 .collect(),
             links_left_out: peers.len().saturating_sub(MAX_LISTED_LINKS) as u64,
-            away: self.exchange.away(self.clock.now()),
+            away,
+            away_left_out,
         }
     }
 }

@@ -28,12 +28,14 @@ impl Exchange {
         }
     }
 
-    /// The gateways that have lost their links and may come back, in order, as many as are listed.
-    pub fn away(&self, now: Duration) -> Vec<InstanceId> {
+    /// The gateways that have lost their links and may come back, in order, as many as are listed, and how many
+    /// more there are.
+    pub fn away(&self, now: Duration) -> (Vec<InstanceId>, u64) {
         let mut away: Vec<_> = self.workers.away_gateways(now).collect();
         away.sort_unstable();
+        let left_out = away.len().saturating_sub(MAX_LISTED_LINKS);
         away.truncate(MAX_LISTED_LINKS);
-        away
+        (away, left_out as u64)
     }
 
     /// Whether the gateway of a worker has no link now, and may come back.

@@ -172,8 +172,16 @@ fn other_messages_may_be_what_waits() {
 fn a_connection_that_ended_got_nothing_later() {
     let mut facts = ended(facts(), 1000, 0);
     assert_eq!(everyone(21, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
-    assert_eq!(news(21, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
-    assert_eq!(news(15, &facts), Verdict::NeverListened);
+    let closed = Verdict::ClosedBefore { code: 1000, last: 20 };
+    let joining = ended(in_group(Listening::Awaits(3)), 1000, 0);
+    let joined = ended(in_group(Listening::After(15)), 1000, 0);
+    assert_eq!([&joined, &joining].map(|facts| news(21, facts)), [closed; 2]);
+    // It may be older than the end, and was not for this connection in any case.
+    assert_eq!([15, 21].map(|p| news(p, &facts)), [Verdict::NeverListened; 2]);
+    let left = ended(left(self::facts(), 12, 14), 1000, 0);
+    assert_eq!(news(21, &left), Verdict::LeftEarlier(14));
+    facts.known.groups_left_out = 1;
+    assert_eq!(news(21, &facts), closed);
     facts.known.overrun_by = Some(21);
     let overrun = Verdict::ClosedWhileWaiting { code: 1000, unsent_bytes: 0, is_certain: true };
     assert_eq!(everyone(21, &facts), overrun);
@@ -221,6 +229,10 @@ fn what_is_not_known_any_more_is_not_denied() {
     facts.left_dropped = 15;
     assert_eq!([15, 16].map(|p| news(p, &facts)), [Verdict::Forgotten, Verdict::NeverListened]);
     assert_eq!(everyone(15, &facts), Verdict::Written);
+    // The connection may have joined the group with an earlier position.
+    assert_eq!(news(5, &facts), Verdict::Forgotten);
+    facts.left_dropped = 9;
+    assert_eq!(news(5, &facts), Verdict::ConnectedLater(Some(10)), "others had left groups");
     facts.left_dropped = 0;
     facts.known.groups_left_out = 1;
     assert_eq!(news(15, &facts), Verdict::Forgotten);

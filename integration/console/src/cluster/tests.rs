@@ -89,6 +89,7 @@ fn a_gateway_without_a_link_is_named() {
         // Its second link is still there.
         links: vec![link(7, "publisher", true)],
         away: vec![InstanceId(7), InstanceId(8)],
+        away_left_out: 3,
         ..BrokerSummary::default()
     };
     let answered = Answered {
@@ -96,7 +97,9 @@ fn a_gateway_without_a_link_is_named() {
         answers: vec![(InstanceId(7), Answer::Nothing)],
         silent: vec![],
     };
-    let silent = cluster(answered, UNIX_EPOCH)["silent"].clone();
+    let seen = cluster(answered, UNIX_EPOCH);
+    let silent = seen["silent"].clone();
+    assert_eq!(seen["silent_left_out"], 3);
     let away = |instance: &str, address: Option<&str>| json!({ "instance": instance, "role": "gateway", "address": address, "reason": "away" });
     let both = [away("0000000000000007", Some("10.0.0.7:7")), away("0000000000000008", None)];
     assert_eq!(silent, json!(both));

@@ -82,26 +82,6 @@ pub fn shown_gateway(
     })
 }
 
-/// Settles which gateways were not sent the event when it was released: all others than those that it was sent to, if
-/// each of these says so. One that had not come to the position may still get it.
-pub fn with_unsent(gateways: Vec<Value>, position: Position, broker: &BrokerTrace) -> Vec<Value> {
-    let sent = gateways.iter().filter(|gateway| gateway["sent"] == true).count();
-    let sent_to = broker.event.as_ref().and_then(|event| event.gateways);
-    let is_settled = sent_to.is_some_and(|gateways| sent >= gateways as usize);
-    let has_passed = |gateway: &Value| {
-        let at = gateway["position"].as_str().and_then(|at| at.parse::<Position>().ok());
-        at.is_some_and(|at| at.epoch == position.epoch && at.sequence >= position.sequence)
-    };
-    let settled = gateways.into_iter().map(|mut gateway| {
-        if is_settled && gateway["sent"].is_null() && has_passed(&gateway) {
-            gateway["sent"] = json!(false);
-            gateway["unknown"] = Value::Null;
-        }
-        gateway
-    });
-    settled.collect()
-}
-
 /// A process of which nothing is known.
 pub fn shown_silent(instance: &InstanceId, address: Option<&str>, broker: &BrokerTrace) -> Value {
     let reason = if broker.away.contains(instance) { AWAY } else { "silent" };
@@ -169,8 +149,6 @@ fn seconds(micros: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::inquiry::TracedEvent;
-
     use super::*;
 
     #[test]
@@ -185,43 +163,5 @@ mod tests {
         assert_eq!(reason(1, 0x30000), format!("{gone}the oldest that it has is {oldest}"));
         assert_eq!(reason(1, 0x5ffff), format!("{gone}it has none now"));
         assert!(reason(2, 0x30000).starts_with("the position belongs to another log"));
-    }
-
-    #[test]
-    fn who_was_not_sent_an_event_is_known_when_all_others_have_it() {
-        let position = Position { epoch: 1, sequence: 5 };
-        let of = |sent: Option<bool>, sequence| {
-            let position = Some(Position { sequence, ..position });
-            let unknown = sent.is_none().then(|| "not known".to_owned());
-            let gateway = GatewayTrace { sent, position, unknown, ..GatewayTrace::default() };
-            shown_gateway(&InstanceId(1), None, &gateway)
-        };
-        let gateways = [of(Some(true), 9), of(None, 5), of(None, 4), of(Some(false), 9)];
-        let sent_to = |count| {
-            let traced = TracedEvent { audience: Audience::Everyone, except: None };
-            let event = LoggedEvent { gateways: count, ..logged(traced) };
-            let broker = BrokerTrace { event: Some(event), ..BrokerTrace::default() };
-            let gateways = with_unsent(gateways.to_vec(), position, &broker);
-            let parts = gateways.iter().map(|it| (it["sent"].as_bool(), it["unknown"].is_null()));
-            parts.collect::<Vec<_>>()
-        };
-        let [yes, no, unknown] = [(Some(true), true), (Some(false), true), (None, false)];
-        assert_eq!(sent_to(Some(1)), [yes, no, unknown, no]);
-        assert_eq!(sent_to(Some(2)), [yes, unknown, unknown, no]);
-        assert_eq!(sent_to(None), [yes, unknown, unknown, no]);
-    }
-
-    fn logged(traced: TracedEvent) -> LoggedEvent {
-        LoggedEvent {
-            traced,
-            bytes: 0,
-            user: None,
-            accepted: None,
-            stored: None,
-            released: None,
-            gateways: Some(0),
-            matched: Some(0),
-            id: None,
-        }
     }
 }

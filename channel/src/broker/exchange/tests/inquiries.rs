@@ -1,6 +1,6 @@
 //! Who is asked when an operator asks, and how often.
 
-use campanile_messages::inquiry::{Answer, Question, Whom, pack};
+use campanile_messages::inquiry::{Answer, MAX_LISTED_LINKS, Question, Whom, pack};
 use campanile_messages::link::Asked;
 
 use super::super::inquiries::MAX_QUESTIONS;
@@ -89,10 +89,11 @@ fn gateways_that_may_come_back_are_named_to_operators() {
     let Entered { link, welcome, .. } = broker.exchange.enter(hello.clone(), NOW).unwrap();
     let worker = welcome.workers[0];
     let question = |number| ask(number, Asked::Worker(worker));
-    assert_eq!((broker.exchange.away(NOW), broker.exchange.is_away(worker, NOW)), (vec![], false));
+    let nobody = (vec![], 0);
+    assert_eq!((broker.exchange.away(NOW), broker.exchange.is_away(worker, NOW)), (nobody, false));
     broker.exchange.remove(link, NOW);
     assert_eq!(broker.hear(asker, question(1)), refusal(asker, 1, &Answer::Away));
-    assert_eq!(broker.exchange.away(NOW), [InstanceId(70)]);
+    assert_eq!(broker.exchange.away(NOW), (vec![InstanceId(70)], 0));
     assert!(broker.exchange.is_away(worker, NOW));
     // Other workers are unknown as before.
     let other = broker.hear(asker, ask(2, Asked::Worker(WorkerId(worker.0 + 1))));
@@ -100,10 +101,24 @@ fn gateways_that_may_come_back_are_named_to_operators() {
 
     let role = gateway_role(&[worker.0]);
     let back = broker.exchange.enter(Hello { role, ..hello }, NOW).unwrap();
-    assert_eq!((broker.exchange.away(NOW), broker.exchange.is_away(worker, NOW)), (vec![], false));
+    let nobody = (vec![], 0);
+    assert_eq!((broker.exchange.away(NOW), broker.exchange.is_away(worker, NOW)), (nobody, false));
     broker.exchange.remove(back.link, NOW);
-    assert_eq!(broker.exchange.away(NOW + RETURN_LIMIT), [], "it does not come back");
+    let later = broker.exchange.away(NOW + RETURN_LIMIT);
+    assert_eq!(later, (vec![], 0), "it does not come back");
     broker.tick(NOW + RETURN_LIMIT);
     let gone = broker.hear(asker, question(3));
     assert!(matches!(gone[0], Effect::AnswerInquiry { .. }), "{gone:?}");
+}
+
+#[test]
+fn gateways_that_are_away_and_not_listed_are_counted() {
+    let mut broker = TestBroker::new();
+    for instance in 0..MAX_LISTED_LINKS as u64 + 2 {
+        let hello = Hello { instance: InstanceId(instance), role: gateway_role(&[]) };
+        let entered = broker.exchange.enter(hello, NOW).unwrap();
+        broker.exchange.remove(entered.link, NOW);
+    }
+    let (listed, left_out) = broker.exchange.away(NOW);
+    assert_eq!((listed.len(), left_out), (MAX_LISTED_LINKS, 2));
 }
