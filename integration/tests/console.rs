@@ -1,11 +1,14 @@
 //! The operator's page, as far as it can be seen without a browser: who gets in, for how long, and with what
 //! headers.
 
+#[path = "console/pages.rs"]
+mod pages;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use campanile_harness::{Answer, HttpConnection, Process, eventually, exchange, within};
-use futures_util::{SinkExt as _, StreamExt as _};
+use campanile_harness::{Answer, Process, eventually, exchange, within};
+use futures_util::StreamExt as _;
 use tempfile::TempDir;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -327,107 +330,4 @@ async fn every_file_of_the_page_has_strict_headers() {
     assert_eq!(by_proxy["state"], "shut");
     let empty = ask(admin, "POST /console/push", "", "content=").await;
     assert_eq!(empty.status, 400, "{}", empty.body);
-}
-
-#[tokio::test]
-async fn no_more_than_32_pages_look_at_one_publisher() {
-    let args = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
-    let publisher = Process::start(&args);
-    let admin = publisher.address("operators are answered").await;
-    let open = async || {
-        let url = format!("ws://{admin}/console/live");
-        let mut request = url.into_client_request().expect("a URL");
-        let origin = format!("http://{admin}").parse().expect("a value");
-        request.headers_mut().insert("origin", origin);
-        within("an answer", connect_async(request)).await
-    };
-    let mut pages = Vec::new();
-    for _ in 0..32 {
-        pages.push(open().await.expect("it is let in"));
-    }
-    match open().await {
-        Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
-        other => panic!("{other:?}"),
-    }
-    pages.pop();
-    eventually("there is room again", async || open().await.ok()).await;
-}
-
-#[tokio::test]
-async fn idle_connections_shut_nobody_out_and_close_no_page() {
-    let args = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
-    let publisher = Process::start(&args);
-    let admin = publisher.address("operators are answered").await;
-    let mut request = format!("ws://{admin}/console/live").into_client_request().expect("a URL");
-    let origin = format!("http://{admin}").parse().expect("a value");
-    request.headers_mut().insert("origin", origin);
-    let (mut page, _) = within("an answer", connect_async(request)).await.expect("it is let in");
-    let live = format!("GET /health/live HTTP/1.1\r\nHost: {admin}\r\n\r\n");
-    let mut idle = Vec::new();
-    for is_answered in [false, true] {
-        for _ in 0..80 {
-            let mut connection = HttpConnection::connect(admin).await;
-            if is_answered {
-                connection.send(&live).await;
-                assert_eq!(within("an answer", connection.answer()).await.status, 200);
-            }
-            idle.push(connection);
-        }
-    }
-    // The page has lived longer than all of them.
-    page.send(Message::Ping("there?".into())).await.expect("it is open");
-    let answered = async {
-        while let Some(Ok(message)) = page.next().await {
-            if message.is_pong() {
-                return true;
-            }
-        }
-        false
-    };
-    assert!(within("a pong", answered).await, "the page was closed");
-}
-
-#[tokio::test]
-async fn a_page_that_floods_is_closed() {
-    let args = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
-    let publisher = Process::start(&args);
-    let admin = publisher.address("operators are answered").await;
-    let mut request = format!("ws://{admin}/console/live").into_client_request().expect("a URL");
-    let origin = format!("http://{admin}").parse().expect("a value");
-    request.headers_mut().insert("origin", origin);
-    let (page, _) = within("an answer", connect_async(request)).await.expect("it is let in");
-    let (mut sink, mut stream) = page.split();
-    let before = publisher.resident_bytes();
-    for _ in 0..100_000 {
-        if sink.feed(Message::Pong(vec![0; 100].into())).await.is_err() {
-            break;
-        }
-    }
-    let after = publisher.resident_bytes();
-    assert!(after < before + (4 << 20), "it grew from {before} to {after} bytes");
-    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
-    within("the page is closed", closed).await;
-}
-
-#[tokio::test]
-async fn one_key_cannot_take_the_pages_of_another() {
-    let guarded = Guarded::start().await;
-    let open = async |name: &str| {
-        let url = format!("ws://{}/console/live", guarded.admin);
-        let mut request = url.into_client_request().expect("a URL");
-        let bearer = format!("Bearer {}", guarded.key(name)).parse().expect("a value");
-        request.headers_mut().insert("authorization", bearer);
-        within("an answer", connect_async(request)).await
-    };
-    let mut pages = Vec::new();
-    for _ in 0..8 {
-        pages.push(open("ops").await.expect("it is let in"));
-    }
-    match open("ops").await {
-        Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
-        other => panic!("{other:?}"),
-    }
-    open("looker").await.expect("another key is let in");
-    pages.pop();
-    eventually("there is room again", async || open("ops").await.ok()).await;
 }

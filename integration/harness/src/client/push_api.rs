@@ -22,7 +22,7 @@ pub struct Receipt {
     /// Of the broker that accepted it.
     pub epoch: String,
     pub sequence: u64,
-    /// [`NOT_COUNTED`] of a repeat, if the broker does not know it any more; as `matched`.
+    /// `u64::MAX` of a repeat, if the broker does not know it any more; as `matched`.
     pub gateways: u64,
     pub matched: u64,
 }
