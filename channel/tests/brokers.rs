@@ -94,7 +94,7 @@ struct Played {
 }
 
 struct Says {
-    /// What the welcome says of the log; `None`: there is no welcome, and links end at once.
+    /// The log that the welcome names. If this is `None`, there is no welcome, and links end at once.
     log: Option<Option<LogIdentity>>,
     /// The links that are up.
     peers: Vec<Peer>,

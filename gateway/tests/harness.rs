@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use actix_rt::System;
 use campanile_channel::broker::{self, BrokerConfig};
 use campanile_gateway::GatewayConfig;
+use campanile_harness::link::script::{Link, Script, at};
 use campanile_harness::{DEADLINE, bind};
 use tokio::sync::oneshot;
 
@@ -56,6 +57,14 @@ impl Gateway {
     pub fn until_ready(self) -> Self {
         self.ready.recv_timeout(DEADLINE).expect("the gateway reaches its broker");
         self
+    }
+
+    /// A gateway that is linked to a scripted broker whose log ends at `head`.
+    pub fn scripted(head: u64, change: impl FnOnce(&mut GatewayConfig)) -> (Script, Self, Link) {
+        let script = Script::new();
+        let gateway = Self::start_on(script.address, change);
+        let link = script.accept(at(head), None);
+        (script, gateway.until_ready(), link)
     }
 
     /// A gateway on whatever listens at `broker`; it may never be ready.

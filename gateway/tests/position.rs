@@ -23,10 +23,7 @@ fn ask(gateway: &Gateway, headers: &[&str]) -> Client {
 }
 
 fn start() -> (Script, Gateway, Link) {
-    let script = Script::new();
-    let gateway = Gateway::start_on(script.address, |_| {});
-    let link = script.accept(at(7), None);
-    (script, gateway.until_ready(), link)
+    Gateway::scripted(7, |_| {})
 }
 
 /// Waits for a question, and returns its number.

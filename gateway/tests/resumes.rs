@@ -28,10 +28,7 @@ use harness::Gateway;
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
 fn start(change: impl FnOnce(&mut GatewayConfig)) -> (Script, Gateway, Link) {
-    let script = Script::new();
-    let gateway = Gateway::start_on(script.address, change);
-    let link = script.accept(at(7), None);
-    (script, gateway.until_ready(), link)
+    Gateway::scripted(7, change)
 }
 
 fn news() -> Audience {

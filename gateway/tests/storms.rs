@@ -9,7 +9,7 @@ use campanile_gateway::GatewayConfig;
 use campanile_harness::DEADLINE;
 use campanile_harness::client::raw::stream::{self, Stream};
 use campanile_harness::client::raw::{Client, request};
-use campanile_harness::link::script::{Link, Script, at, event, past};
+use campanile_harness::link::script::{at, event, past};
 use campanile_harness::link::{Fetched, Publisher, Tap, group};
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{HelloAnswer, VERSIONS};
@@ -20,13 +20,6 @@ use serde_json::json;
 use harness::{Gateway, broker};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
-
-fn start(head: u64, change: impl FnOnce(&mut GatewayConfig)) -> (Script, Gateway, Link) {
-    let script = Script::new();
-    let gateway = Gateway::start_on(script.address, change);
-    let link = script.accept(at(head), None);
-    (script, gateway.until_ready(), link)
-}
 
 fn ask(gateway: &Gateway, target: &str) -> Client {
     let mut client = Client::raw(gateway.address);
@@ -40,7 +33,8 @@ fn ask(gateway: &Gateway, target: &str) -> Client {
 fn a_storm_larger_than_the_queue_of_a_worker_is_served() {
     const CLIENTS: usize = 1_500;
     const MISSED: u64 = 500;
-    let (_script, gateway, link) = start(MISSED, |config| config.handshake_limit = DEADLINE);
+    let (_script, gateway, link) =
+        Gateway::scripted(MISSED, |config| config.handshake_limit = DEADLINE);
     let news = group("news");
     let log: Vec<_> = (1..=MISSED).map(|sequence| event(sequence, &news, "missed")).collect();
     let target = "/?group=news&since=0000000000000001-0";
@@ -62,7 +56,7 @@ fn a_storm_larger_than_the_queue_of_a_worker_is_served() {
 
 #[test]
 fn a_client_that_has_missed_too_much_costs_one_bounded_fetch() {
-    let (_script, gateway, link) = start(7, |config| config.max_replay_bytes = 1_000);
+    let (_script, gateway, link) = Gateway::scripted(7, |config| config.max_replay_bytes = 1_000);
     let groups: Vec<_> = (0..60).map(|name| format!("group=g{name}")).collect();
     let target = format!("/?{}&since=0000000000000001-0", groups.join("&"));
     let mut client = ask(&gateway, &target);
@@ -197,7 +191,7 @@ fn short_absence(config: &mut GatewayConfig) {
 
 #[test]
 fn clients_are_sent_away_after_too_long_without_a_link() {
-    let (script, gateway, link) = start(7, short_absence);
+    let (script, gateway, link) = Gateway::scripted(7, short_absence);
     let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
     // Nobody accepts the next link yet.
     drop(link);
@@ -214,7 +208,7 @@ fn clients_are_sent_away_after_too_long_without_a_link() {
 
 /// Checks that a broker which never accepts the gateway again counts as no broker.
 fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
-    let (script, gateway, link) = start(7, short_absence);
+    let (script, gateway, link) = Gateway::scripted(7, short_absence);
     let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
     let links = script.turn_away(answer);
     drop(link);
@@ -269,7 +263,7 @@ fn a_broker_that_welcomes_and_ends_each_link_counts_as_absent() {
 
 #[test]
 fn a_link_that_returns_keeps_the_clients_that_are_still_there() {
-    let (script, gateway, link) = start(7, |config| {
+    let (script, gateway, link) = Gateway::scripted(7, |config| {
         config.return_limit = Duration::from_millis(1);
         config.drain = DEADLINE;
     });

@@ -20,10 +20,7 @@ use serde_json::{Value, json};
 use harness::Gateway;
 
 fn start(change: impl FnOnce(&mut GatewayConfig)) -> (Script, Gateway, Link) {
-    let script = Script::new();
-    let gateway = Gateway::start_on(script.address, change);
-    let link = script.accept(at(7), None);
-    (script, gateway.until_ready(), link)
+    Gateway::scripted(7, change)
 }
 
 fn news() -> Audience {

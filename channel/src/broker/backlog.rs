@@ -1,5 +1,5 @@
-//! For how long what waits for a link has waited. Pure: it is looked at from time to time, and nothing is done
-//! for each event.
+//! How long the oldest bytes in a link's queue have waited. Pure: the queue is looked at once a second, and
+//! nothing is done for each event.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,8 +15,8 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Looks at the queue: how much was written since the link began, and where what waits ends. Returns for
-    /// how long the oldest of it has waited at least: since the first look that saw it.
+    /// Looks at the queue: how much was written since the link began, and where what waits ends. Returns
+    /// how long the oldest of it has waited, counted from the first look that saw it, so at least that long.
     pub fn look(&mut self, written: u64, end: u64, now: Duration) -> Duration {
         while self.ends.pop_front_if(|(end, _)| *end <= written).is_some() {}
         if end > self.ends.back().map_or(written, |(end, _)| *end) {

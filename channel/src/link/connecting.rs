@@ -27,7 +27,7 @@ pub(super) struct Connected {
 /// Connects to a broker, says hello and waits for the welcome.
 ///
 /// # Errors
-/// There is no link.
+/// The connection cannot be made, or the broker gives no welcome. See [`LinkError`].
 pub(super) async fn connect(
     broker: &Target,
     tls: Option<&LinkTls>,
