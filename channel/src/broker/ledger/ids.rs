@@ -1,0 +1,182 @@
+//! The keys under which pushes were accepted. Pure: times are milliseconds of log time.
+//!
+//! A key is answered for as long as callers were promised, and kept longer: a block whose producer did not know of it
+//! may still come.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::digest::Digest;
+use crate::broker::repeat_key::RepeatKey;
+
+/// How long a repeat is answered: the two minutes that callers are promised, and the time that a repeat which began
+/// within them may still take.
+pub const ANSWERED_MILLIS: u64 = 150_000;
+
+/// How long a key is kept: a block may come a minute after it was formed.
+pub const KEPT_MILLIS: u64 = 210_000;
+
+/// The most keys that are forgotten with a block, besides two for each entry that it brings. It takes about a
+/// millisecond.
+const MAX_FORGOTTEN: usize = 1 << 12;
+
+/// How many times as much room as is needed makes the table smaller. What is left then is moved in one turn.
+const ROOMY: usize = 16;
+
+/// What is known about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownKey {
+    New,
+    /// It belongs to another event.
+    Taken,
+    /// Its event was accepted, with this sequence.
+    Accepted(u64),
+}
+
+/// How many keys there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdCount {
+    pub all: usize,
+    /// How many of them are keys of clients.
+    pub clients: usize,
+}
+
+/// The keys that are remembered.
+#[derive(Debug, Default)]
+pub struct Ids {
+    /// Where the last acceptance of each key is in `accepted`, counted from the first that ever was.
+    latest: HashMap<RepeatKey, u64>,
+    /// Acceptances, oldest first. A key may be there again after it was no longer answered for.
+    accepted: VecDeque<KnownId>,
+    /// How many were taken from the front of `accepted`.
+    forgotten: u64,
+    /// The first that is answered for, counted as in `latest`.
+    answering: u64,
+    /// How many keys of clients there ever were.
+    clients: u64,
+    /// While set, nothing is forgotten.
+    pub(super) is_held: bool,
+}
+
+/// The acceptance of a push with an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownId {
+    pub key: RepeatKey,
+    pub digest: Digest,
+    pub sequence: u64,
+    pub at_millis: u64,
+    /// How many keys of clients came before.
+    clients_before: u64,
+}
+
+impl Ids {
+    /// What was noted about a key above a sequence, for a push with this digest.
+    pub fn look_up(&self, key: &RepeatKey, digest: Digest, above: u64) -> KnownKey {
+        match self.find(key) {
+            Some(known) if known.sequence > above => known.compare(digest),
+            _ => KnownKey::New,
+        }
+    }
+
+    /// What is answered to a push with this key and digest.
+    pub fn answer(&self, key: &RepeatKey, digest: Digest, now: u64) -> KnownKey {
+        match self.find(key) {
+            Some(known) if now.saturating_sub(known.at_millis) < ANSWERED_MILLIS => {
+                known.compare(digest)
+            }
+            _ => KnownKey::New,
+        }
+    }
+
+    fn find(&self, key: &RepeatKey) -> Option<&KnownId> {
+        let place = self.latest.get(key)? - self.forgotten;
+        self.accepted.get(usize::try_from(place).ok()?)
+    }
+
+    /// The key under which an event was accepted.
+    pub fn key_of(&self, sequence: u64) -> Option<&RepeatKey> {
+        let place = self.accepted.binary_search_by_key(&sequence, |known| known.sequence).ok()?;
+        Some(&self.accepted.get(place)?.key)
+    }
+
+    /// Notes that the push of a key was accepted. Sequences and times never go back.
+    pub fn accept(&mut self, key: RepeatKey, digest: Digest, sequence: u64, now: u64) {
+        let clients_before = self.clients;
+        self.clients += u64::from(key.is_clients());
+        self.latest.insert(key.clone(), self.end());
+        self.accepted.push_back(KnownId { key, digest, sequence, at_millis: now, clients_before });
+    }
+
+    /// Time has passed, and a block with so many entries was applied. Forgets keys that are old enough, a part of
+    /// them in each turn.
+    pub fn pass(&mut self, now: u64, entries: usize) {
+        let is_past = |known: &KnownId| now.saturating_sub(known.at_millis) >= ANSWERED_MILLIS;
+        if self.place(self.answering).is_some_and(is_past) {
+            self.answering = self.forgotten + self.accepted.partition_point(is_past) as u64;
+        }
+        if self.is_held {
+            return;
+        }
+        let is_old = |known: &mut KnownId| now.saturating_sub(known.at_millis) >= KEPT_MILLIS;
+        for _ in 0..MAX_FORGOTTEN + 2 * entries {
+            let Some(known) = self.accepted.pop_front_if(is_old) else { break };
+            if self.latest.get(&known.key) == Some(&self.forgotten) {
+                self.latest.remove(&known.key);
+            }
+            self.forgotten += 1;
+        }
+        if self.latest.capacity() > ROOMY * self.latest.len().max(64) {
+            self.latest.shrink_to(2 * self.latest.len());
+            self.accepted.shrink_to(2 * self.accepted.len());
+        }
+    }
+
+    /// How many keys are answered for.
+    pub fn answering(&self) -> IdCount {
+        let clients =
+            self.place(self.answering).map_or(0, |first| self.clients - first.clients_before);
+        let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        IdCount { all: count(self.end() - self.answering), clients: count(clients) }
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.accepted.is_empty()
+    }
+
+    /// The places of all acceptances, counted from the first that ever was.
+    pub fn places(&self) -> std::ops::Range<u64> {
+        self.forgotten..self.end()
+    }
+
+    /// The acceptance at a place.
+    pub fn place(&self, place: u64) -> Option<&KnownId> {
+        self.accepted.get(usize::try_from(place.checked_sub(self.forgotten)?).ok()?)
+    }
+
+    /// The sequence of the last acceptance, or 0.
+    pub fn last_sequence(&self) -> u64 {
+        self.accepted.back().map_or(0, |known| known.sequence)
+    }
+
+    /// Makes room for so many more keys.
+    pub fn reserve(&mut self, more: usize) {
+        self.latest.reserve(more);
+        self.accepted.reserve(more);
+    }
+
+    fn end(&self) -> u64 {
+        self.forgotten + self.accepted.len() as u64
+    }
+}
+
+impl KnownId {
+    fn compare(&self, digest: Digest) -> KnownKey {
+        match self.digest == digest {
+            true => KnownKey::Accepted(self.sequence),
+            false => KnownKey::Taken,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
