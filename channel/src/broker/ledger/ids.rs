@@ -4,6 +4,7 @@
 //! may still come.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use super::digest::Digest;
 use crate::broker::repeat_key::RepeatKey;
@@ -43,8 +44,11 @@ pub struct IdCount {
 /// The keys that are remembered.
 #[derive(Debug, Default)]
 pub struct Ids {
-    /// Where the last acceptance of each key is in `accepted`, counted from the first that ever was.
-    latest: HashMap<RepeatKey, u64>,
+    /// Where the last acceptance of each hash of a key is in `accepted`, counted from the first that ever was. With
+    /// the keys themselves, a table that grows or shrinks would read all of them in one turn.
+    latest: HashMap<u64, u64, BuildHasherDefault<HashItself>>,
+    /// Nobody can choose keys that have the same hash.
+    hashes: RandomState,
     /// Acceptances, oldest first. A key may be there again after it was no longer answered for.
     accepted: VecDeque<KnownId>,
     /// How many were taken from the front of `accepted`.
@@ -66,6 +70,27 @@ pub struct KnownId {
     pub at_millis: u64,
     /// How many keys of clients came before.
     clients_before: u64,
+    /// Where the acceptance before this one is that has the same hash; of the same key, hardly ever of another one.
+    /// It may be forgotten, or a place that never was.
+    before: u64,
+}
+
+/// The hash of a hash.
+#[derive(Debug, Default)]
+struct HashItself(u64);
+
+impl Hasher for HashItself {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only hashes are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl Ids {
@@ -88,8 +113,11 @@ impl Ids {
     }
 
     fn find(&self, key: &RepeatKey) -> Option<&KnownId> {
-        let place = self.latest.get(key)? - self.forgotten;
-        self.accepted.get(usize::try_from(place).ok()?)
+        let mut known = self.place(*self.latest.get(&self.hashes.hash_one(key))?)?;
+        while known.key != *key {
+            known = self.place(known.before)?;
+        }
+        Some(known)
     }
 
     /// The key under which an event was accepted.
@@ -102,8 +130,11 @@ impl Ids {
     pub fn accept(&mut self, key: RepeatKey, digest: Digest, sequence: u64, now: u64) {
         let clients_before = self.clients;
         self.clients += u64::from(key.is_clients());
-        self.latest.insert(key.clone(), self.end());
-        self.accepted.push_back(KnownId { key, digest, sequence, at_millis: now, clients_before });
+        let before = self.latest.insert(self.hashes.hash_one(&key), self.end());
+        let before = before.unwrap_or(u64::MAX);
+        let at_millis = now;
+        let known = KnownId { key, digest, sequence, at_millis, clients_before, before };
+        self.accepted.push_back(known);
     }
 
     /// Time has passed, and a block with so many entries was applied. Forgets keys that are old enough, a part of
@@ -119,8 +150,9 @@ impl Ids {
         let is_old = |known: &mut KnownId| now.saturating_sub(known.at_millis) >= KEPT_MILLIS;
         for _ in 0..MAX_FORGOTTEN + 2 * entries {
             let Some(known) = self.accepted.pop_front_if(is_old) else { break };
-            if self.latest.get(&known.key) == Some(&self.forgotten) {
-                self.latest.remove(&known.key);
+            let hash = self.hashes.hash_one(&known.key);
+            if self.latest.get(&hash) == Some(&self.forgotten) {
+                self.latest.remove(&hash);
             }
             self.forgotten += 1;
         }

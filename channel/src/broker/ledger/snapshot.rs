@@ -25,7 +25,6 @@ use super::ids::KnownId;
 use super::numbers::AcceptedNumber;
 use super::{Ledger, millis};
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "the broker does not use it yet"))]
 pub use self::reading::{SnapshotError, read};
 
 /// The version of the format.

@@ -128,6 +128,7 @@ fn a_settled_number_is_settled_for_all_that_did_not_see_it() {
     let mut block = scene.form(P, vec![]);
     block.settled = vec![(PUBLISHER, 5)];
     scene.apply(0, block);
+    assert_eq!(scene.ledger.settled_below(PUBLISHER), 5);
     assert_eq!(scene.ledger.known_number(PUBLISHER, 4), KnownNumber::Settled);
     assert_eq!(scene.ledger.known_number(PUBLISHER, 5), KnownNumber::New);
     let settled = Decided::Settled { publisher: PUBLISHER, number: 4 };

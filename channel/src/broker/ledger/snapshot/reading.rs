@@ -35,15 +35,15 @@ impl From<TryGetError> for SnapshotError {
     }
 }
 
-/// The last dropped sequence of each audience.
-type Lasts = Vec<(Audience, u64)>;
+/// What was in a snapshot: the ledger, the last dropped sequences of audiences, and the sequence up to which others may
+/// have lost events.
+pub type Restored = (Ledger, Vec<(Audience, u64)>, u64);
 
-/// Reads a snapshot: the ledger, the last dropped sequences of audiences, and the sequence up to which others may have
-/// lost events.
+/// Reads a snapshot.
 ///
 /// # Errors
 /// [`SnapshotError`], whichever byte is missing or another one.
-pub fn read(bytes: &[u8]) -> Result<(Ledger, Lasts, u64), SnapshotError> {
+pub fn read(bytes: &[u8]) -> Result<Restored, SnapshotError> {
     match bytes.first() {
         Some(&VERSION) => {}
         Some(&found) => return Err(SnapshotError::OtherVersion { found }),

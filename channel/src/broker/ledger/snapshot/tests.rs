@@ -155,8 +155,8 @@ fn numbers_that_are_settled_meanwhile_are_in_the_snapshot() {
     let mut bytes = Vec::new();
     for settled in 1..=9 {
         bytes.extend(snapshot.next_piece(&ledger, 2).unwrap());
-        let seen = ledger.seen();
-        apply(&mut ledger, seen, settled, vec![push(20 + settled, None)]);
+        let now = ledger.seen();
+        apply(&mut ledger, now, settled, vec![push(20 + settled, None)]);
     }
     assert!(ledger.room_for(PUBLISHER) && !ledger.numbers.held().is_empty());
     bytes.extend(pieces(&mut snapshot, &ledger, 2));

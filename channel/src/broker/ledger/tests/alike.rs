@@ -8,11 +8,11 @@ use super::super::snapshot::{Snapshot, read};
 use super::model::{Logged, Model};
 use super::*;
 
+/// A publisher, its number, and the key and digest of a push.
+type Pushed = (u64, Number, Option<(usize, u8)>);
+
 const PRODUCERS: usize = 3;
 const KEYS: [&str; 3] = ["a", "b", "c"];
-
-/// A publisher, its number, and the id and content, if there is an id.
-type Pushed = (u64, Number, Option<(usize, u8)>);
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -4,9 +4,8 @@ use super::*;
 
 /// A fact of the history, and the block that brought it.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant, reason = "a model is small")]
 enum Fact {
-    Accepted { block: u64, sequence: u64, push: Push, at: Duration },
+    Accepted { block: u64, sequence: u64, push: Box<Push>, at: Duration },
     Settled { block: u64, publisher: InstanceId, unanswered: Number },
 }
 
@@ -57,9 +56,8 @@ impl Model {
     /// The last acceptance of a key after a block, and when that was.
     pub fn id(&self, key: &RepeatKey, after: u64) -> Option<(u64, Digest, Duration)> {
         self.facts.iter().rev().find_map(|fact| match fact {
-            Fact::Accepted { block, sequence, push: Push { id: Some((of, digest)), .. }, at }
-                if *block > after && of == key =>
-            {
+            Fact::Accepted { block, sequence, push, at } if *block > after => {
+                let (_, digest) = push.id.as_ref().filter(|(of, _)| of == key)?;
                 Some((*sequence, *digest, *at))
             }
             _ => None,
@@ -133,7 +131,7 @@ impl Model {
                 false => Decided::Taken { publisher, number },
             };
         }
-        self.facts.push(Fact::Accepted { block, sequence, push: push.clone(), at });
+        self.facts.push(Fact::Accepted { block, sequence, push: Box::new(push.clone()), at });
         Decided::Accepted { sequence, push: push.clone() }
     }
 }
