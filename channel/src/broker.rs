@@ -33,9 +33,9 @@ mod exchange;
 mod health;
 mod ids;
 mod intake;
-#[expect(dead_code, reason = "the broker does not use it yet")]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the broker does not use it yet"))]
 mod journal;
-#[cfg_attr(not(test), expect(dead_code, reason = "the broker does not use it yet"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the broker does not use it yet"))]
 mod ledger;
 mod links;
 mod listeners;

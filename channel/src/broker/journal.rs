@@ -56,5 +56,4 @@ mod snapshot_file;
 mod tests;
 
 pub use error::JournalError;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the broker does not use it yet"))]
 pub use segments::{Found, Renewal, Segments};

@@ -238,7 +238,7 @@ impl Segments {
             };
             writer.add(piece)?;
             if !is_last {
-                this.snapshot = Expected::More(Box::new(writer));
+                this.snapshot = Expected::More(writer.into());
                 return Ok(());
             }
             writer.finish()?;

@@ -93,6 +93,9 @@ pub fn note(op: Op) {
 }
 
 pub fn note_written(file: &File, at: u64, slices: &[IoSlice<'_>], written: usize) {
+    if TRACE.with_borrow(|trace| trace.ops.is_none()) {
+        return;
+    }
     let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
     bytes.truncate(written);
     note(Op::Write { id: id(file), at, bytes });

@@ -230,3 +230,26 @@ fn an_end_is_not_cut_off_if_it_is_not_known_or_goes_on() {
     let error = try_open(damaged.restore().path(), Durability::Disk).err().unwrap();
     assert!(error.to_string().contains("but one behind that"), "{error}");
 }
+
+#[test]
+fn an_end_that_is_missing_after_an_orderly_stop_is_an_error_without_the_mark() {
+    let (image, begin) = unacknowledged();
+    let dir = image.restore();
+    open(dir.path(), Durability::Disk).0.close().unwrap();
+    let mut short = Image::of(dir.path()).without("mark");
+    short.file(&log(1)).truncate(begin);
+    let error = try_open(short.restore().path(), Durability::Disk).err().unwrap();
+    assert!(matches!(error, JournalError::Lost { found: 2, acknowledged: 3, .. }), "{error}");
+}
+
+#[test]
+fn a_record_that_is_there_twice_is_an_error() {
+    let (image, second) = (populated().0, 52 + 20 + block(4).len());
+    let mut doubled = image.clone();
+    let segment = doubled.file(&log(4));
+    let record = segment[52..second].to_vec();
+    segment.splice(second..second, record);
+    let error = try_open(doubled.restore().path(), Durability::Disk).err().unwrap();
+    let sentence = format!("{} has block 4 where block 5 should be, at byte {second}", log(4));
+    assert!(error.to_string().contains(&sentence), "{error}");
+}

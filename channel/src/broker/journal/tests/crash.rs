@@ -163,8 +163,11 @@ fn appends_and_a_roll_are_interrupted_anywhere() {
         story.append(&mut segments, 10..=10);
         segments.add_state(&state(10), true).unwrap();
         story.append(&mut segments, 11..=11);
-        segments.close().unwrap();
+        segments.roll(12).unwrap();
         story.promise(|promise| promise.synced = 11);
+        story.append(&mut segments, 12..=12);
+        segments.close().unwrap();
+        story.promise(|promise| promise.synced = 12);
         assert!(story.check() > 2_000);
     }
 }

@@ -19,11 +19,13 @@ pub enum Crash {
     ZeroesContent,
     /// All content, but only the names that there was an fsync for.
     LosesNames,
+    /// All names, and of the content without an fsync only what was written over something.
+    LosesAdded,
 }
 
 impl Crash {
-    pub const OF_HOSTS: [Self; 4] =
-        [Self::OfHost, Self::LosesContent, Self::ZeroesContent, Self::LosesNames];
+    pub const OF_HOSTS: [Self; 5] =
+        [Self::OfHost, Self::LosesContent, Self::ZeroesContent, Self::LosesNames, Self::LosesAdded];
 }
 
 #[derive(Debug, Clone, Default)]
@@ -104,6 +106,8 @@ impl Disk {
             match crash {
                 Crash::OfProcess | Crash::LosesNames => written,
                 Crash::OfHost | Crash::LosesContent => synced,
+                Crash::LosesAdded if written.len() == synced.len() => written,
+                Crash::LosesAdded => synced,
                 Crash::ZeroesContent => {
                     // What is written over keeps its old content; only new bytes can be zeros.
                     let mut content = synced;

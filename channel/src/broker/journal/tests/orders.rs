@@ -159,3 +159,15 @@ fn other_files_are_not_touched() {
     *after.file("mark") = before.clone().file("mark").clone();
     assert_eq!(after, before);
 }
+
+#[test]
+fn a_directory_is_known_again_by_what_the_system_says() {
+    let dir = temp();
+    let (mut segments, _) = Segments::open(dir.path(), Durability::Written, || EPOCH).unwrap();
+    append(&mut segments, 1..=2);
+    assert_eq!((segments.dir(), segments.last()), (dir.path(), 2));
+    drop(segments);
+    let (_, found) = Segments::open(dir.path(), Durability::Written, || NEW_EPOCH).unwrap();
+    let log = Log::of(found);
+    assert_eq!((log.epoch, log.renewal, log.blocks), (EPOCH, None, vec![1, 2]));
+}
