@@ -6,9 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use campanile_messages::{Address, Audience, Content};
-use sha2::{Digest as _, Sha256};
-
+use super::ledger::digest::Digest;
 use super::publish_receipt::PublishReceipt;
 use super::record::KnownId;
 use super::repeat_key::RepeatKey;
@@ -23,32 +21,6 @@ const MAX_FORGOTTEN: usize = 200_000;
 
 /// Which part of the table the keys of clients may take, so that they leave the rest to backends.
 const CLIENTS_PART: usize = 10;
-
-/// Distinguishes events.
-pub type Digest = [u8; 16];
-
-/// The digest of an event: its audience, who of them does not get it, and its content.
-///
-/// Digests are kept on disk, so the digest of an event must never change.
-pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -> Digest {
-    let kind = match audience {
-        Audience::Everyone => 0u8,
-        Audience::Group(_) => 1,
-        Audience::User(_) => 4,
-    };
-    let name = audience.name();
-    let kind = if except.is_some() { kind + 2 } else { kind };
-    // A name has at most 255 bytes, so its length fits into one byte.
-    let head = [kind, content.kind() as u8, name.len() as u8];
-    let mut digest = Sha256::new().chain_update(head).chain_update(name);
-    if let Some(Address { worker, connection }) = except {
-        digest.update(worker.0.to_be_bytes());
-        digest.update(connection.0.to_be_bytes());
-    }
-    let digest = digest.chain_update(content.as_bytes()).finalize();
-    let (first, _) = digest.split_first_chunk().expect("32 bytes");
-    *first
-}
 
 /// What is known about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +151,7 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, UserName, WorkerId};
+    use campanile_messages::{IdempotencyKey, UserName};
 
     use super::*;
 
@@ -290,38 +262,5 @@ mod tests {
         ids.expire(AT + 2 * REMEMBERED, &mut forgotten);
         assert_eq!(forgotten, []);
         assert_eq!(ids.look_up(&key("a"), D), Known::Waiting(7));
-    }
-
-    #[test]
-    fn events_that_differ_in_anything_have_different_digests() {
-        let group = |name| Audience::Group(GroupName::new(name).unwrap());
-        let user = |name| Audience::User(UserName::new(name).unwrap());
-        let but = |worker, connection| {
-            Some(Address { worker: WorkerId(worker), connection: ConnectionId(connection) })
-        };
-        let events = [
-            (Audience::Everyone, None, Content::from("ab")),
-            (Audience::Everyone, None, Content::Binary("ab".into())),
-            (Audience::Everyone, but(1, 2), Content::from("ab")),
-            (Audience::Everyone, but(2, 1), Content::from("ab")),
-            (group("a"), None, Content::from("b")),
-            (group("a"), but(1, 2), Content::from("b")),
-            (group("ab"), None, Content::from("c")),
-            (group("a"), None, Content::from("bc")),
-            (user("a"), None, Content::from("b")),
-            (user("a"), but(1, 2), Content::from("b")),
-        ];
-        let digests: std::collections::HashSet<_> = events
-            .iter()
-            .map(|(audience, except, content)| digest(audience, *except, content))
-            .collect();
-        assert_eq!(digests.len(), events.len());
-    }
-
-    #[test]
-    fn the_digests_on_disk_do_not_change() {
-        let group = Audience::Group(GroupName::new("a").unwrap());
-        let before = b"\xfa\xbb\x90\x9b\x24\xc6\x92\xf0\x85\xef\x9b\xef\xfb\xce\x36\x22";
-        assert_eq!(&digest(&group, None, &"hi".into()), before);
     }
 }

@@ -14,7 +14,8 @@ use campanile_messages::{
     Address, Audience, Content, IdempotencyKey, InstanceId, TraceContext, UserName,
 };
 
-use super::ids::{Ids, Known, digest};
+use super::ids::{Ids, Known};
+use super::ledger::digest::digest;
 use super::log::cost_bytes;
 use super::publish_receipt::PublishReceipt;
 use super::publishers::{Publishers, Repeat};
