@@ -5,8 +5,8 @@
 //! publishers' links ──▶ Proposals ──form──▶ Block ──append──▶ journal ──▶ Ledger::apply ──▶ Decided
 //! ```
 //!
-//! A push is looked up when it comes, which saves work; it is looked up again when a block is formed; and it is
-//! decided when the block is applied.
+//! Each push is checked three times. The look-up on arrival only saves work, the second one keeps known pushes
+//! out of the next block, and the decision is made when that block is applied.
 //!
 //! Brokers start at different places of the log, and forget in turns, so they do not all know the same. They decide
 //! alike because a decision uses only what blocks above the `seen` of its own block brought: its producer looked up

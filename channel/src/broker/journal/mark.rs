@@ -85,7 +85,7 @@ pub struct MarkFile {
 }
 
 impl MarkFile {
-    /// Reads the mark; `None` if there is no valid one.
+    /// Reads the mark. Returns `None` if neither of its slots is valid.
     ///
     /// # Errors
     /// An error of the system, except that the file is missing or too short.

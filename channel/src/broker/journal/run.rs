@@ -53,7 +53,7 @@ pub struct DirectoryIdentity {
 }
 
 impl Run {
-    /// Reads what the last broker has left; `None` if there is no such file.
+    /// Reads what the last broker left behind. Returns `None` if the file is missing.
     ///
     /// # Errors
     /// See [`JournalError`].

@@ -137,8 +137,8 @@ impl Ids {
         self.accepted.push_back(known);
     }
 
-    /// Time has passed, and a block with so many entries was applied. Forgets keys that are old enough, a part of
-    /// them in each turn.
+    /// Moves on to the time of a block that was applied with this many entries. Forgets keys that are old enough,
+    /// some of them in each turn.
     pub fn pass(&mut self, now: u64, entries: usize) {
         let is_past = |known: &KnownId| now.saturating_sub(known.at_millis) >= ANSWERED_MILLIS;
         if self.place(self.answering).is_some_and(is_past) {
@@ -190,7 +190,7 @@ impl Ids {
         self.accepted.back().map_or(0, |known| known.sequence)
     }
 
-    /// Makes room for so many more keys.
+    /// Reserves memory for this many more keys.
     pub fn reserve(&mut self, more: usize) {
         self.latest.reserve(more);
         self.accepted.reserve(more);

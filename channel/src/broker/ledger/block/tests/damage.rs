@@ -42,7 +42,7 @@ fn a_block_of_a_later_version_names_both_versions() {
     let sentence = "a block of format version 2, but this release reads version 1";
     assert_eq!(error.to_string(), sentence);
     assert_eq!(wrong(decode_changed(|bytes| bytes[0] = 0)), "version");
-    // Nothing else of a later version is looked at.
+    // The version is read first, and the rest only if it is known.
     assert_eq!(Block::decode(Bytes::from_static(&[2])), Err(error));
 }
 
@@ -85,7 +85,7 @@ fn flags_that_no_release_writes_are_an_error() {
     for flag in 2..8 {
         assert_eq!(wrong(decode_entries(1, &[3 | 1 << flag, 7], b"")), "flags");
     }
-    // There is no push before it.
+    // The first push cannot take its publisher from the one before.
     assert_eq!(wrong(decode_entries(1, &[8, 1, 0], b"")), "flags");
     let push = [&[0][..], &[0; 8], &[1, 0]].concat();
     assert!(decode_entries(2, &[&push[..], &[8, 1, 0]].concat(), b"").is_ok());

@@ -40,12 +40,12 @@ enum Step {
     Beat {
         at: usize,
     },
-    /// The block in flight gets into the log, so many times.
+    /// The block in flight is stored in the log this many times.
     Append {
         at: usize,
         copies: usize,
     },
-    /// The broker applies so many blocks of the log.
+    /// The broker applies this many blocks of the log.
     Apply {
         at: usize,
         blocks: usize,
