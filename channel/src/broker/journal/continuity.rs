@@ -48,7 +48,7 @@ pub fn broken(last: &Run, now: &Run) -> Option<Broken> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run::DirectoryIdentity;
+    use super::super::directory::DirectoryIdentity;
     use super::*;
 
     const IDENTITY: DirectoryIdentity = DirectoryIdentity { inode: 1, created_nanos: Some(2) };

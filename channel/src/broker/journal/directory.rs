@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::JournalError;
 use super::files::{self, UNFINISHED};
-use super::run::DirectoryIdentity;
 
 /// The format of the directories that this version reads and writes. Formats 1 and 2 were another store.
 const FORMAT: u32 = 3;
@@ -44,6 +43,16 @@ pub struct Listing {
 pub struct Directory {
     path: PathBuf,
     marker: File,
+}
+
+/// Distinguishes a directory from its copies, by what the file system knows about its marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectoryIdentity {
+    /// The marker's inode number.
+    pub inode: u64,
+    /// When the marker was created, in nanoseconds since 1970, because inode numbers are reused; `None`
+    /// if it is not known.
+    pub created_nanos: Option<u64>,
 }
 
 impl Directory {

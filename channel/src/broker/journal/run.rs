@@ -14,7 +14,7 @@ use campanile_messages::Durability;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::JournalError;
-use super::directory::Directory;
+use super::directory::{Directory, DirectoryIdentity};
 use super::files::replace;
 
 const MAGIC: &[u8; 8] = b"camp-run";
@@ -40,16 +40,6 @@ pub struct Run {
     pub oldest: u64,
     /// The number of a block up to which the log was on disk when this was written.
     pub last: u64,
-}
-
-/// Distinguishes a directory from its copies, by what the file system knows about its marker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DirectoryIdentity {
-    /// The marker's inode number.
-    pub inode: u64,
-    /// When the marker was created, in nanoseconds since 1970, because inode numbers are reused; `None`
-    /// if it is not known.
-    pub created_nanos: Option<u64>,
 }
 
 impl Run {

@@ -9,11 +9,11 @@ use tracing::warn;
 
 use super::blocks::Blocks;
 use super::continuity::{self, Broken};
-use super::directory::Directory;
+use super::directory::{Directory, DirectoryIdentity};
 use super::files::remove;
 use super::header::Kind;
 use super::mark::{LogMark, MarkFile};
-use super::run::{DirectoryIdentity, Run};
+use super::run::Run;
 use super::segment::Segment;
 use super::snapshot_file::SnapshotWriter;
 use super::{JournalError, opening};

@@ -16,7 +16,7 @@ use std::path::Path;
 use campanile_messages::Durability;
 use tempfile::TempDir;
 
-use super::run::DirectoryIdentity;
+use super::directory::DirectoryIdentity;
 use super::*;
 
 const BOOT: Option<u128> = Some(1);
